@@ -1,0 +1,8 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The block layer: nodes that read and write byte ranges, and the drivers behind them."""
+
+from asyncemu.block.driver import BlockDriver, BlockDriverOptions
+from asyncemu.block.graph import BlockGraph
+from asyncemu.block.node import BlockNode
+
+__all__ = ["BlockDriver", "BlockDriverOptions", "BlockGraph", "BlockNode"]

@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""VmConfig: a checked vm.toml."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from asyncemu.loop import AioContext, Clocks
+from asyncemu.machine import Machine, MachineOptions
+from asyncemu.plugin_options import Configured
+
+
+@dataclass(frozen=True, slots=True)
+class VmConfig:
+    """What the tables of vm.toml say, each checked by the class that it names."""
+
+    machine: MachineOptions
+    chardevs: Sequence[Configured]
+    #: As tables: the block graph makes nodes of nested tables when it opens them.
+    blockdevs: Sequence[Mapping[str, Any]]
+    devices: Sequence[Configured]
+    #: What relative paths are relative to.
+    directory: Path
+
+    def make_machine(self, context: AioContext, clocks: Clocks | None = None) -> Machine:
+        """A machine of these parts, not built yet."""
+        return Machine(
+            context,
+            self.machine,
+            chardevs=self.chardevs,
+            blockdevs=self.blockdevs,
+            devices=self.devices,
+            directory=self.directory,
+            clocks=clocks,
+        )

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Device: what all device models have in common, whatever bus they are on.
+
+Life cycle, all at home:
+
+    constructed --realize--> in use <--reset--> in use --unrealize--> gone
+
+Attributes that options refer to (``drive``, ``chardev``) are set between construction and ``realize``.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol, TypeVar
+
+from asyncemu.coroutines import start
+from asyncemu.loop import AioContext, Clocks, PostedQueue
+from asyncemu.memory import AddressSpace
+from asyncemu.plugins import Options, Plugin
+
+OptionsT = TypeVar("OptionsT", bound=Options, covariant=True)
+
+
+class Platform(Protocol):
+    """What a device may ask of the machine as a whole. Any thread."""
+
+    def request_shutdown(self, failed: bool) -> None:
+        """Power off; ``failed`` when the guest says that something is wrong."""
+
+    def request_reset(self) -> None:
+        """Reboot."""
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """What the runtime gives to every device."""
+
+    #: The device's home.
+    context: AioContext
+    #: The guest's memory, for DMA.
+    memory: AddressSpace
+    #: The machine's clocks; guest time is ``clocks.virtual``.
+    clocks: Clocks
+    platform: Platform
+    #: ``lookup("chardev", id)`` and the like: an object that an option deep inside the device's own refers to.
+    lookup: Callable[[str, str], Any]
+
+
+class Device(Plugin[OptionsT]):
+    """Base of all device models."""
+
+    kind = "device"
+    #: One line for `asyncemu devices`; the first line of the class docstring where empty.
+    description: ClassVar[str] = ""
+
+    def __init__(self, options: OptionsT, id: str, environment: Environment) -> None:
+        self.options = options
+        self.id = id
+        self.environment = environment
+        self.context = environment.context
+        self.memory = environment.memory
+        self.clocks = environment.clocks
+        self.log = logging.getLogger(f"asyncemu.{self.name or type(self).__name__}.{id}")
+
+    async def realize(self) -> None:
+        """Get ready for the guest. Raises ConfigError."""
+
+    async def unrealize(self) -> None:
+        """The machine is going away: nothing of this device may run afterwards."""
+
+    async def reset(self) -> None:
+        """Back to the state of power-on."""
+
+    def posted_queue(self, on_error: Callable[[BaseException], None]) -> PostedQueue:
+        """A queue for what vCPU threads post to this device's home."""
+        return PostedQueue(self.context, self._start_posted, on_error)
+
+    def _start_posted(self, body: Coroutine[Any, Any, Any], done: Callable[[], None]) -> bool:
+        """Run a posted coroutine; True when it was done at once, else ``done`` is called later."""
+        suspended = False
+
+        def ended(_: object) -> None:
+            if suspended:
+                done()
+
+        coroutine = start(self.context, body, ended)
+        suspended = not coroutine.done
+        return not suspended
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.id}>"

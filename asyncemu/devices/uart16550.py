@@ -1,0 +1,262 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""16550A UART on a chardev (National Semiconductor PC16550D data sheet).
+
+The bus face is the register file and both FIFOs, under the device's lock: a byte written or read costs no hand-over.
+Home carries bytes between the FIFOs and the chardev. Line speed is not modelled: the transmitter is as fast as the
+chardev, and its holding register is full only while the chardev takes no more.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Annotated, Any, Final
+
+from pydantic import Field
+
+from asyncemu.chardev import Chardev, ChardevEvent
+from asyncemu.devices.device import Environment
+from asyncemu.devices.mmio_device import MmioDevice
+from asyncemu.devices.register import reg
+from asyncemu.loop import any_thread, home
+from asyncemu.plugins import Options, Reference
+
+FIFO_SIZE: Final = 16
+#: Bytes taken from the guest and not yet by the chardev before the transmitter reads as full: what a kernel prints at
+#: once, so that it need not wait.
+TRANSMIT_BUFFER: Final = 4096
+
+# Interrupt enable and line status bits, data sheet tables II to IV.
+IER_RECEIVE: Final = 1
+IER_TRANSMIT: Final = 2
+IER_LINE: Final = 4
+LSR_DATA: Final = 0x01
+LSR_OVERRUN: Final = 0x02
+LSR_BREAK: Final = 0x10
+LSR_THR_EMPTY: Final = 0x20
+LSR_IDLE: Final = 0x40
+LCR_DLAB: Final = 0x80
+MCR_LOOP: Final = 0x10
+FCR_ENABLE: Final = 1
+#: Carrier, data set ready and clear to send: somebody is always there.
+MSR_READY: Final = 0xB0
+
+IIR_NONE: Final = 1
+IIR_TRANSMIT: Final = 2
+IIR_RECEIVE: Final = 4
+IIR_LINE: Final = 6
+IIR_FIFOS: Final = 0xC0
+
+
+class UartOptions(Options):
+    """Options of a UART."""
+
+    chardev: Annotated[str, Reference("chardev"), Field(description="Where its bytes go and come from.")] = ""
+
+
+class Uart16550(MmioDevice[UartOptions], name="uart16550", size=0x100):
+    """16550A serial port."""
+
+    compatible = ("ns16550a",)
+    chardev: Chardev[Any] | None = None
+
+    data = reg(0, width=1)
+    interrupt_enable = reg(1, width=1)
+    interrupt_id = reg(2, width=1)
+    line_control = reg(3, width=1)
+    modem_control = reg(4, width=1)
+    line_status = reg(5, width=1)
+    modem_status = reg(6, width=1, reset=MSR_READY, read_only=True)
+    scratch = reg(7, width=1)
+
+    def __init__(self, options: UartOptions, id: str, environment: Environment) -> None:
+        super().__init__(options, id, environment)
+        self._received: deque[int] = deque()
+        self._unsent = bytearray()
+        self._clear()
+        self._transmit_soon = self.context.bh_new(self._transmit, f"{id}-transmit")
+        self._accept_soon = self.context.bh_new(self._accept, f"{id}-accept")
+
+    def _clear(self) -> None:
+        self._received.clear()
+        self._divisor = 0
+        self._fifos = False
+        self._status = 0
+        # The transmitter has become empty and nobody has been told.
+        self._empty_unreported = False
+
+    async def realize(self) -> None:
+        if self.chardev is not None:
+            self.chardev.attach(self)
+
+    async def reset(self) -> None:
+        await super().reset()
+        with self.lock:
+            self._clear()
+            self._update()
+        self._accept_soon.schedule()
+
+    async def unrealize(self) -> None:
+        self._transmit()
+        if self.chardev is not None:
+            self.chardev.detach()
+        await super().unrealize()
+
+    # ---- the bus face
+
+    @data.on_bus_read
+    def _read_data(self) -> int:
+        if self.line_control & LCR_DLAB:
+            return self._divisor & 0xFF
+        if not self._received:
+            return 0
+        byte = self._received.popleft()
+        if not self._received:
+            self._accept_soon.schedule()
+        self._update()
+        return byte
+
+    @data.on_bus_write
+    def _write_data(self, value: int) -> None:
+        if self.line_control & LCR_DLAB:
+            self._divisor = self._divisor & 0xFF00 | value
+            return
+        if self.modem_control & MCR_LOOP:
+            self._receive_byte(value)
+        else:
+            self._unsent.append(value)
+            self._transmit_soon.schedule()
+        self._empty_unreported = self._transmitter_empty()
+        self._update()
+
+    @interrupt_enable.on_bus_read
+    def _read_enable(self) -> int:
+        return self._divisor >> 8 if self.line_control & LCR_DLAB else self.interrupt_enable
+
+    @interrupt_enable.on_bus_write
+    def _write_enable(self, value: int) -> None:
+        if self.line_control & LCR_DLAB:
+            self._divisor = self._divisor & 0xFF | value << 8
+            return
+        if value & ~self.interrupt_enable & IER_TRANSMIT:
+            self._empty_unreported = self._transmitter_empty()
+        self.interrupt_enable = value & 0x0F
+        self._update()
+
+    @interrupt_id.on_bus_read
+    def _read_id(self) -> int:
+        cause = self._cause()
+        if cause == IIR_TRANSMIT:
+            # Reading the cause is what acknowledges this one.
+            self._empty_unreported = False
+            self._update()
+        return cause | (IIR_FIFOS if self._fifos else 0)
+
+    @interrupt_id.on_bus_write
+    def _write_fifo_control(self, value: int) -> None:
+        if bool(value & FCR_ENABLE) != self._fifos or value & 2:
+            self._received.clear()
+            self._accept_soon.schedule()
+        self._fifos = bool(value & FCR_ENABLE)
+        self._update()
+
+    @line_status.on_bus_read
+    def _read_line_status(self) -> int:
+        status = self._status
+        self._status = 0
+        if self._received:
+            status |= LSR_DATA
+        if self._transmitter_empty():
+            status |= LSR_THR_EMPTY
+            if not self._unsent:
+                status |= LSR_IDLE
+        self._update()
+        return status
+
+    @line_status.on_bus_write
+    def _write_line_status(self, value: int) -> None:
+        """Factory test only: ignored."""
+
+    def _transmitter_empty(self) -> bool:
+        return len(self._unsent) < TRANSMIT_BUFFER
+
+    def _cause(self) -> int:
+        enabled = self.interrupt_enable
+        if enabled & IER_LINE and self._status:
+            return IIR_LINE
+        if enabled & IER_RECEIVE and self._received:
+            return IIR_RECEIVE
+        if enabled & IER_TRANSMIT and self._empty_unreported:
+            return IIR_TRANSMIT
+        return IIR_NONE
+
+    def _update(self) -> None:
+        self.irq.set(self._cause() != IIR_NONE)
+
+    def _receive_byte(self, byte: int) -> None:
+        if len(self._received) < (FIFO_SIZE if self._fifos else 1):
+            self._received.append(byte)
+        else:
+            self._status |= LSR_OVERRUN
+
+    # ---- firmware's use of the port (our SBI's console): any thread
+
+    @any_thread
+    def firmware_write(self, data: bytes) -> None:
+        """Output as firmware makes it, by polling: beside the interrupt-driven driver."""
+        with self.lock:
+            self._unsent += data
+        self._transmit_soon.schedule()
+
+    @any_thread
+    def firmware_read(self, limit: int) -> bytes:
+        """Input that has come, at most ``limit`` bytes."""
+        with self.lock:
+            data = bytes(self._received.popleft() for _ in range(min(limit, len(self._received))))
+            self._update()
+        if data:
+            self._accept_soon.schedule()
+        return data
+
+    # ---- home: the chardev's front end
+
+    @home
+    def can_receive(self) -> int:
+        """Free places in the receive FIFO."""
+        return (FIFO_SIZE if self._fifos else 1) - len(self._received)
+
+    @home
+    def receive(self, data: bytes) -> None:
+        """Bytes from the chardev."""
+        with self.lock:
+            for byte in data:
+                self._receive_byte(byte)
+            self._update()
+
+    @home
+    def chardev_event(self, event: ChardevEvent) -> None:
+        """A break arrives as a zero byte with a mark; coming and going are not on a three-wire line."""
+        if event is ChardevEvent.BREAK:
+            with self.lock:
+                self._receive_byte(0)
+                self._status |= LSR_BREAK
+                self._update()
+
+    @home
+    def writable(self) -> None:
+        """The chardev takes bytes again."""
+        self._transmit()
+
+    def _accept(self) -> None:
+        if self.chardev is not None:
+            self.chardev.accept_input()
+
+    def _transmit(self) -> None:
+        with self.lock:
+            data = bytes(self._unsent)
+            full = not self._transmitter_empty()
+        taken = self.chardev.write(data) if self.chardev is not None else len(data)
+        with self.lock:
+            del self._unsent[:taken]
+            if full and self._transmitter_empty():
+                self._empty_unreported = True
+            self._update()

@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""EventNotifier: an eventfd that any thread, process or kernel part may ring and one context hears."""
+
+from __future__ import annotations
+
+import os
+
+from asyncemu.loop.markers import any_thread
+
+
+class EventNotifier:
+    """QEMU's EventNotifier. Rings that come before the listener looks are heard once.
+
+    Owns a file descriptor until ``close``. See eventfd(2).
+    """
+
+    def __init__(self, active: bool = False) -> None:
+        self.fd = os.eventfd(1 if active else 0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+
+    @any_thread
+    def set(self) -> None:
+        """Ring. Never blocks: a counter that is full already says all there is to say."""
+        try:
+            os.eventfd_write(self.fd, 1)
+        except BlockingIOError:
+            pass
+
+    @any_thread
+    def test_and_clear(self) -> bool:
+        """Has it been rung since the last look?"""
+        try:
+            os.eventfd_read(self.fd)
+        except BlockingIOError:
+            return False
+        return True
+
+    def close(self) -> None:
+        """Give the file descriptor back; the notifier is dead afterwards."""
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1

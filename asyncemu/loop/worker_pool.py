@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""WorkerPool: threads for system calls that block and for libraries that compute without the GIL."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from asyncemu.loop.markers import any_thread, home
+
+if TYPE_CHECKING:
+    from asyncemu.loop.context import AioContext
+
+ResultT = TypeVar("ResultT")
+
+#: As QEMU's thread-pool-max default.
+MAX_THREADS: Final = 64
+
+#: A worker that has had nothing to do for this long ends, in seconds (QEMU: 10 s).
+IDLE_EXIT: Final = 10.0
+
+
+class WorkerPool:
+    """Up to MAX_THREADS threads of one context, started on demand.
+
+    A call that has not begun may be cancelled (cancel the await); one that runs is waited for by nobody but completes.
+    Completion arrives as a bottom half of the context, in the order in which calls end.
+    """
+
+    def __init__(self, context: AioContext, max_threads: int = MAX_THREADS) -> None:
+        self.context = context
+        self.max_threads = max_threads
+        self._condition = threading.Condition()
+        self._waiting: deque[tuple[asyncio.Future[Any], Callable[..., Any], tuple[Any, ...]]] = deque()
+        self._threads: set[threading.Thread] = set()
+        self._idle = 0
+        self._closed = False
+
+    @home
+    def submit(self, function: Callable[..., ResultT], *args: Any) -> asyncio.Future[ResultT]:
+        """Start ``function(*args)`` in a worker thread; the future completes at home."""
+        future: asyncio.Future[ResultT] = self.context.loop.create_future()
+        with self._condition:
+            if self._closed:
+                raise RuntimeError("the worker pool is closed")
+            self._waiting.append((future, function, args))
+            if self._idle >= len(self._waiting):
+                self._condition.notify()
+            elif len(self._threads) < self.max_threads:
+                number = len(self._threads)
+                thread = threading.Thread(target=self._work, name=f"{self.context.name}-worker-{number}", daemon=True)
+                self._threads.add(thread)
+                thread.start()
+        return future
+
+    @home
+    async def run(self, function: Callable[..., ResultT], *args: Any) -> ResultT:
+        """Await ``function(*args)`` in a worker thread; its exception is raised here."""
+        return await self.submit(function, *args)
+
+    @any_thread
+    def statistics(self) -> dict[str, int]:
+        """Threads, of them idle, and calls that wait for a thread."""
+        with self._condition:
+            return {"threads": len(self._threads), "idle": self._idle, "waiting": len(self._waiting)}
+
+    def close(self) -> None:
+        """Cancel what has not begun and wait for the threads to end."""
+        with self._condition:
+            self._closed = True
+            for future, _, _ in self._waiting:
+                future.cancel()
+            self._waiting.clear()
+            self._condition.notify_all()
+            threads = list(self._threads)
+        for thread in threads:
+            thread.join()
+
+    def _work(self) -> None:
+        while (job := self._next_job()) is not None:
+            future, function, args = job
+            result: Any = None
+            error: BaseException | None = None
+            try:
+                result = function(*args)
+            except BaseException as raised:
+                error = raised
+            self.context.schedule_oneshot(lambda f=future, r=result, e=error: _complete(f, r, e))
+            del job, future, function, args, result, error
+
+    def _next_job(self) -> tuple[asyncio.Future[Any], Callable[..., Any], tuple[Any, ...]] | None:
+        with self._condition:
+            while True:
+                while self._waiting:
+                    job = self._waiting.popleft()
+                    if not job[0].cancelled():
+                        return job
+                if self._closed or not self._wait_for_work():
+                    self._threads.discard(threading.current_thread())
+                    return None
+
+    def _wait_for_work(self) -> bool:
+        """Sleep until there may be work; False when none came for IDLE_EXIT."""
+        self._idle += 1
+        try:
+            return self._condition.wait(IDLE_EXIT) or bool(self._waiting)
+        finally:
+            self._idle -= 1
+
+
+def _complete(future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
+    if future.done():
+        return
+    if error is not None:
+        future.set_exception(error)
+    else:
+        future.set_result(result)

@@ -1,0 +1,286 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Machine: parts put together, and their life from building to the end.
+
+    build --> PRELAUNCH --start--> RUNNING <--pause/resume--> PAUSED
+                                      |  reset (stays RUNNING or PAUSED)
+                                      +--> SHUTDOWN, GUEST_PANICKED, INTERNAL_ERROR --> close
+
+Everything here is called at the machine's home, the main context, but for the two requests of ``Platform``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+from asyncemu.block import BlockGraph
+from asyncemu.chardev import Chardev, MuxCommand
+from asyncemu.devices import Device, Environment
+from asyncemu.errors import AsyncemuError, ConfigError
+from asyncemu.loop import AioContext, Clocks, any_thread, home
+from asyncemu.machine import boot
+from asyncemu.machine.options import MachineOptions
+from asyncemu.machine.references import resolve
+from asyncemu.machine.virt import Virt
+from asyncemu.memory import AddressSpace, GuestRam
+from asyncemu.plugin_options import Configured
+from asyncemu.vcpu import GuestFault, VCpu
+from asyncemu.vcpu.sbi import Sbi
+from asyncemu.vcpu.tcg.riscv import RiscvCpu
+
+log = logging.getLogger("asyncemu.machine")
+
+#: The chardev that the UART takes when nothing is said.
+DEFAULT_CONSOLE = "console"
+
+
+class RunState(enum.Enum):
+    """QEMU's RunState names."""
+
+    PRELAUNCH = "prelaunch"
+    RUNNING = "running"
+    PAUSED = "paused"
+    SHUTDOWN = "shutdown"
+    GUEST_PANICKED = "guest-panicked"
+    INTERNAL_ERROR = "internal-error"
+
+
+class ExitReason(enum.Enum):
+    """Why a machine ended."""
+
+    GUEST_SHUTDOWN = "guest-shutdown"
+    #: The guest said that something is wrong, or can't go on.
+    GUEST_FAILURE = "guest-failure"
+    #: The user ended it from outside (Ctrl-A x).
+    QUIT = "quit"
+
+
+class Machine:
+    """A machine of configured parts; ``await build()``, then ``start``, then ``await wait_for_exit()``, ``close``."""
+
+    def __init__(
+        self,
+        context: AioContext,
+        options: MachineOptions,
+        *,
+        chardevs: Sequence[Configured] = (),
+        blockdevs: Sequence[Mapping[str, Any]] = (),
+        devices: Sequence[Configured] = (),
+        directory: Path | None = None,
+        clocks: Clocks | None = None,
+    ) -> None:
+        self.context = context
+        self.options = options
+        self.clocks = clocks or Clocks()
+        self.state = RunState.PRELAUNCH
+        self.memory = AddressSpace()
+        self.block = BlockGraph(context, directory)
+        self.chardevs: dict[str, Chardev[Any]] = {}
+        self.devices: dict[str, Device[Any]] = {}
+        self.vcpus: list[VCpu] = []
+        self.exited: asyncio.Future[ExitReason] = context.loop.create_future()
+        self._configured = (chardevs, blockdevs, devices)
+        self._resetting: asyncio.Task[None] | None = None
+
+    # ---- building
+
+    @home
+    async def build(self) -> None:
+        """Open, make and connect everything. Raises ConfigError; ``close`` undoes what was done until then."""
+        chardevs, blockdevs, devices = self._configured
+        self.ram = GuestRam(self.options.memory)
+        environment = Environment(self.context, self.memory, self.clocks, self, self._lookup)
+        self.board = Virt(environment, self.memory, self.ram)
+        for index, configured in enumerate(chardevs):
+            await self._add_chardev(configured, f"chardev[{index}]")
+        for index, table in enumerate(blockdevs):
+            await self.block.add_table(table, f"blockdev[{index}]")
+        for index, configured in enumerate(devices):
+            await self._add_device(configured, environment, f"device[{index}]")
+        self._connect_serial()
+        for device in self.board.own_devices:
+            await device.realize()
+        self._boot = await self.context.worker_pool.run(
+            boot.prepare, self.options, self.board.ram_base, self._device_tree
+        )
+        await self._make_vcpu()
+
+    async def _add_chardev(self, configured: Configured, where: str) -> None:
+        name = configured.identity
+        if not name:
+            raise ConfigError(f"{where}.id", "is missing")
+        if name in self.chardevs:
+            raise ConfigError(f"{where}.id", f"{name!r} is taken already")
+        chardev = cast("type[Chardev[Any]]", configured.plugin)(configured.options, name, self.context)
+        self.chardevs[name] = chardev
+        chardev.on_command = self._chardev_command
+        try:
+            await chardev.open()
+        except ConfigError as error:
+            raise ConfigError(f"{where}.{error.where}", error.problem, error.remedy) from error
+        except (AsyncemuError, OSError) as error:
+            raise ConfigError(where, str(error)) from error
+
+    async def _add_device(self, configured: Configured, environment: Environment, where: str) -> None:
+        name = configured.identity or f"{configured.plugin.name}{len(self.devices)}"
+        if name in self.devices:
+            raise ConfigError(f"{where}.id", f"{name!r} is taken already")
+        device = cast("type[Device[Any]]", configured.plugin)(configured.options, name, environment)
+        resolve(device, self._lookup, where)
+        self.board.plug(device, where)
+        self.devices[name] = device
+        try:
+            await device.realize()
+        except ConfigError as error:
+            raise ConfigError(f"{where}.{error.where}", error.problem, error.remedy) from error
+        except (AsyncemuError, OSError, ValueError) as error:
+            raise ConfigError(where, str(error)) from error
+
+    def _lookup(self, kind: str, name: str) -> Any:
+        table: Mapping[str, Any] = {"chardev": self.chardevs, "blockdev": self.block.nodes}[kind]
+        return table[name]
+
+    def _connect_serial(self) -> None:
+        name = self.options.serial
+        if not name:
+            free = self.chardevs.get(DEFAULT_CONSOLE)
+            if free is None or (free.frontend is not None and not free.options.mux):
+                return
+            name = DEFAULT_CONSOLE
+        if name not in self.chardevs:
+            raise ConfigError("machine.serial", f"no chardev has the id {name!r}")
+        self.board.uart.chardev = self.chardevs[name]
+
+    def _device_tree(self, initrd: tuple[int, int] | None) -> bytes:
+        return self.board.device_tree(self.options.append, initrd)
+
+    async def _make_vcpu(self) -> None:
+        sbi = None if self._boot.firmware else Sbi(self, self.memory)
+        cpu = RiscvCpu(self.memory, self.clocks.virtual, sbi=sbi)
+        self.board.wire([cpu], self._boot.firmware)
+        cpu.set_entry(self._boot.entry, self._boot.arguments)
+        self._boot.load(self.board.ram_base, self.ram)
+        vcpu = VCpu(cpu, self.context, self.clocks.virtual, "CPU 0/TCG", self._vcpu_failed)
+        self.vcpus.append(vcpu)
+        vcpu.start()
+        await vcpu.run_on_cpu(cpu.reset)
+
+    # ---- running
+
+    @home
+    def start(self) -> None:
+        """Let the guest run, or leave the machine paused when the options say so."""
+        self.state = RunState.PAUSED
+        if not self.options.paused:
+            self.resume()
+
+    @home
+    def resume(self) -> None:
+        """QEMU: vm_start."""
+        if self.state is not RunState.PAUSED:
+            return
+        self.state = RunState.RUNNING
+        self.clocks.run_virtual(True)
+        for vcpu in self.vcpus:
+            vcpu.cpu.clock_changed()
+            vcpu.resume()
+
+    @home
+    async def pause(self) -> None:
+        """Guest time stands still, no vCPU is in the guest, no request is in flight. QEMU: vm_stop."""
+        if self.state is not RunState.RUNNING:
+            return
+        self.state = RunState.PAUSED
+        self.clocks.run_virtual(False)
+        for vcpu in self.vcpus:
+            await vcpu.pause()
+        for node in list(self.block.nodes.values()):
+            await node.drain()
+
+    @home
+    async def reset(self) -> None:
+        """Everything as at power-on, the boot images loaded again. QEMU: qemu_system_reset."""
+        running = self.state is RunState.RUNNING
+        await self.pause()
+        await self.board.reset()
+        for device in self.devices.values():
+            await device.reset()
+        self.ram.clear()
+        self._boot.load(self.board.ram_base, self.ram)
+        for vcpu in self.vcpus:
+            await vcpu.run_on_cpu(vcpu.cpu.reset)
+        if running:
+            self.resume()
+
+    async def wait_for_exit(self) -> ExitReason:
+        """Until the guest has powered off, failed, or somebody quit."""
+        return await asyncio.shield(self.exited)
+
+    # ---- Platform, for devices and firmware
+
+    @any_thread
+    def request_shutdown(self, failed: bool) -> None:
+        """See devices.Platform."""
+        reason = ExitReason.GUEST_FAILURE if failed else ExitReason.GUEST_SHUTDOWN
+        state = RunState.GUEST_PANICKED if failed else RunState.SHUTDOWN
+        self.context.schedule_oneshot(lambda: self._end(reason, state))
+
+    @any_thread
+    def request_reset(self) -> None:
+        """See devices.Platform."""
+        self.context.schedule_oneshot(self._begin_reset)
+
+    def _begin_reset(self) -> None:
+        if self._resetting is None or self._resetting.done():
+            self._resetting = self.context.loop.create_task(self.reset())
+
+    @any_thread
+    def console_write(self, data: bytes) -> None:
+        """The firmware's console is the UART, as it is OpenSBI's."""
+        self.board.uart.firmware_write(data)
+
+    @any_thread
+    def console_read(self, limit: int) -> bytes:
+        """See ``console_write``."""
+        return self.board.uart.firmware_read(limit)
+
+    # ---- the end
+
+    def _chardev_command(self, command: MuxCommand) -> None:
+        if command is MuxCommand.QUIT:
+            self._end(ExitReason.QUIT, RunState.SHUTDOWN)
+
+    def _vcpu_failed(self, error: BaseException) -> None:
+        if isinstance(error, GuestFault):
+            log.error("%s", error)
+        else:
+            self.context.loop.call_exception_handler({"message": "vCPU thread", "exception": error})
+        self._end(ExitReason.GUEST_FAILURE, RunState.INTERNAL_ERROR)
+
+    def _end(self, reason: ExitReason, state: RunState) -> None:
+        if not self.exited.done():
+            self.state = state
+            self.exited.set_result(reason)
+
+    @home
+    async def close(self) -> None:
+        """Stop the vCPUs, finish what is in flight, flush and close everything. Works after a failed ``build``."""
+        if self._resetting is not None and not self._resetting.done():
+            self._resetting.cancel()
+        self.clocks.run_virtual(False)
+        for slot in self.board.slots if hasattr(self, "board") else ():
+            await slot.close()
+        for vcpu in self.vcpus:
+            await vcpu.stop()
+        devices = [*self.devices.values(), *(self.board.own_devices if hasattr(self, "board") else ())]
+        for device in devices:
+            await device.unrealize()
+        await self.block.close()
+        for chardev in reversed(self.chardevs.values()):
+            await chardev.close()
+        if hasattr(self, "ram"):
+            self.ram.close()

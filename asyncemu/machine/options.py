@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The keys of vm.toml's [machine] table."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, ByteSize, Field
+
+from asyncemu.plugin_options import HostPath
+from asyncemu.plugins import Options, Reference
+
+#: Bytes; Linux's own limit for riscv64 is 1024, with the terminating zero.
+MAX_COMMAND_LINE = 1023
+
+
+def _command_line(value: str) -> str:
+    if not value.isprintable():
+        raise ValueError("the kernel's command line has a character that can't be printed")
+    return value
+
+
+class MachineOptions(Options):
+    """[machine]"""
+
+    type: Literal["virt"] = Field("virt", description="Board: virt is QEMU's riscv64 board.")
+    accel: list[Literal["tcg"]] = Field(["tcg"], min_length=1, description="Accelerators; the first that works.")
+    memory: ByteSize = Field(ByteSize(128 << 20), description="RAM, as in 256MiB.")
+    smp: Literal[1] = Field(1, description="vCPUs.")
+    kernel: HostPath | None = Field(None, description="Linux Image (plain, gzip, EFI zboot), ELF or raw binary.")
+    initrd: HostPath | None = Field(None, description="Initial RAM disk for the kernel.")
+    append: Annotated[str, AfterValidator(_command_line)] = Field(
+        "", max_length=MAX_COMMAND_LINE, description="The kernel's command line."
+    )
+    firmware: HostPath | None = Field(
+        None, description="M-mode firmware (OpenSBI, U-Boot) instead of the built-in SBI; raw binary or ELF."
+    )
+    serial: Annotated[str, Reference("chardev")] = Field(
+        "", description="chardev of the UART and the firmware's console; the one with id console where not given."
+    )
+    paused: bool = Field(False, description="Start stopped (QEMU's -S).")

@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Options that name other objects: checking that they exist, and handing them to the device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from asyncemu.errors import ConfigError
+from asyncemu.plugins import Options, Plugin, Reference
+
+#: How a message calls the things of each table.
+_CALLED = {"blockdev": "blockdev has the node-name", "chardev": "chardev has the id", "netdev": "netdev has the id"}
+
+
+def references(options: Options, where: str) -> Iterator[tuple[str, str, str, str]]:
+    """(TOML path, field, table, name) of every reference in ``options`` and in the tables inside; no empty names."""
+    for field_name, field in type(options).model_fields.items():
+        value = getattr(options, field_name)
+        path = f"{where}.{field.alias or field_name}"
+        for marker in field.metadata:
+            if isinstance(marker, Reference) and value:
+                yield path, field_name, marker.kind, value
+        for index, inner in enumerate(value if isinstance(value, list) else ()):
+            if isinstance(inner, Options):
+                yield from references(inner, f"{path}[{index}]")
+
+
+def resolve(plugin: Plugin[Any], lookup: Callable[[str, str], Any], where: str) -> None:
+    """Set what the plug-in's own references mean as attributes of the same names; ConfigError for those that dangle."""
+    top_level = set()
+    for path, field_name, kind, name in references(plugin.options, where):
+        try:
+            found = lookup(kind, name)
+        except KeyError:
+            raise ConfigError(path, f"no {_CALLED[kind]} {name!r}") from None
+        if getattr(plugin.options, field_name, None) == name and field_name not in top_level:
+            top_level.add(field_name)
+            setattr(plugin, field_name, found)

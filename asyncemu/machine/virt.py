@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The board `virt`: memory map and interrupt numbers of QEMU's riscv64 board of that name, so that one kernel and one
+initial RAM disk boot in both."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any, Final
+
+from asyncemu.devices import Device, Environment, MmioDevice
+from asyncemu.devices.clint import Clint
+from asyncemu.devices.goldfish_rtc import GoldfishRtc
+from asyncemu.devices.plic import Plic
+from asyncemu.devices.sifive_test import SifiveTest
+from asyncemu.devices.uart16550 import Uart16550, UartOptions
+from asyncemu.errors import ConfigError
+from asyncemu.machine.device_tree import Node, u64
+from asyncemu.memory import AddressSpace, GuestRam
+from asyncemu.plugins import Options
+from asyncemu.vcpu.tcg.riscv import MEIP, NS_PER_TICK, SEIP, RiscvCpu
+from asyncemu.virtio.device import VirtioDevice
+from asyncemu.virtio.mmio import VirtioMmio
+
+# Address and size in bytes.
+TEST: Final = (0x0010_0000, 0x1000)
+RTC: Final = (0x0010_1000, 0x1000)
+CLINT: Final = (0x0200_0000, 0x10000)
+PLATFORM_BUS: Final = (0x0400_0000, 0x0200_0000)
+PLIC: Final = (0x0C00_0000, 0x0060_0000)
+UART: Final = (0x1000_0000, 0x100)
+VIRTIO: Final = (0x1000_1000, 0x1000)
+VIRTIO_SLOTS: Final = 8
+RAM_BASE: Final = 0x8000_0000
+
+# PLIC sources.
+VIRTIO_IRQ: Final = 1
+UART_IRQ: Final = 10
+RTC_IRQ: Final = 11
+PLATFORM_BUS_IRQ: Final = 64
+PLATFORM_BUS_IRQS: Final = 32
+PLIC_SOURCES: Final = 96
+
+#: Unicorn's SiFive U54: what the device tree may promise.
+ISA_EXTENSIONS: Final = ("i", "m", "a", "f", "d", "c", "zicsr", "zifencei")
+
+
+class Virt:
+    """One board. Built in steps: construct, ``add`` devices, ``wire`` the harts, ``device_tree``."""
+
+    ram_base = RAM_BASE
+
+    def __init__(self, environment: Environment, memory: AddressSpace, ram: GuestRam) -> None:
+        self.environment = environment
+        self.memory = memory
+        self.ram = ram
+        self.cpus: list[RiscvCpu] = []
+        self.plic = Plic(PLIC_SOURCES, [self._output(0, MEIP), self._output(0, SEIP)])
+        self.test = SifiveTest(Options(), "test", environment)
+        self.rtc = GoldfishRtc(Options(), "rtc", environment)
+        self.uart = Uart16550(UartOptions(), "serial0", environment)
+        self.rtc.irq = self.plic.line(RTC_IRQ, "rtc")
+        self.uart.irq = self.plic.line(UART_IRQ, "serial0")
+        self.test.irq = self.plic.line(PLIC_SOURCES, "test")
+        self.slots = [
+            VirtioMmio(self.plic.line(VIRTIO_IRQ + index, f"virtio{index}"), environment.context)
+            for index in range(VIRTIO_SLOTS)
+        ]
+        #: Devices that the user has added to the platform bus, with address and source.
+        self.platform_devices: list[tuple[MmioDevice[Any], int, int]] = []
+        self._platform_next = PLATFORM_BUS[0]
+        memory.add_ram(RAM_BASE, ram)
+        memory.add_mmio(*TEST, self.test, "test")
+        memory.add_mmio(*RTC, self.rtc, "rtc")
+        memory.add_mmio(*PLIC, self.plic, "plic")
+        memory.add_mmio(*UART, self.uart, "serial0")
+        for index, slot in enumerate(self.slots):
+            memory.add_mmio(VIRTIO[0] + index * VIRTIO[1], VIRTIO[1], slot, f"virtio{index}")
+
+    def _output(self, hart: int, line: int) -> Callable[[bool], None]:
+        def drive(level: bool) -> None:
+            if self.cpus:
+                self.cpus[hart].set_line(line, level)
+
+        return drive
+
+    @property
+    def own_devices(self) -> tuple[Device[Any], ...]:
+        """Devices that are on every board of this type."""
+        return (self.test, self.rtc, self.uart)
+
+    def plug(self, device: Device[Any], where: str) -> None:
+        """Give a user's device its place. Raises ConfigError when there is none."""
+        if isinstance(device, VirtioDevice):
+            for slot in self.slots:
+                if slot.device is None:
+                    slot.plug(device)
+                    return
+            raise ConfigError(where, f"all {VIRTIO_SLOTS} virtio slots of the board are taken", "remove a device")
+        if isinstance(device, MmioDevice):
+            self._plug_platform(device, where)
+            return
+        raise ConfigError(where, f"{device.name} is for no bus of this board")
+
+    def _plug_platform(self, device: MmioDevice[Any], where: str) -> None:
+        index = len(self.platform_devices)
+        address = self._platform_next
+        size = -(-device.size // 0x1000) * 0x1000
+        if index >= PLATFORM_BUS_IRQS or address + size > sum(PLATFORM_BUS):
+            raise ConfigError(where, "the board's platform bus is full", "remove a device")
+        source = PLATFORM_BUS_IRQ + index
+        device.irq = self.plic.line(source, device.id)
+        self.memory.add_mmio(address, device.size, device, device.id)
+        self.platform_devices.append((device, address, source))
+        self._platform_next = address + size
+
+    def wire(self, cpus: list[RiscvCpu], firmware: bool) -> None:
+        """Connect the harts' timers. Before the harts make their engines, which map what is there then."""
+        self.clint = Clint(list(cpus), firmware)
+        self.memory.add_mmio(*CLINT, self.clint, "clint")
+        self.cpus = cpus
+
+    async def reset(self) -> None:
+        """Power-on state of what is not a user's device."""
+        for slot in self.slots:
+            await slot.reset()
+        for device in self.own_devices:
+            await device.reset()
+        self.plic.reset()
+        self.clint.reset()
+
+    # ---- device tree
+
+    def device_tree(self, command_line: str, initrd: tuple[int, int] | None, harts: int = 1) -> bytes:
+        """The blob that firmware and kernel get."""
+        root = Node()
+        root["#address-cells"] = root["#size-cells"] = 2
+        root["compatible"] = "riscv-virtio"
+        root["model"] = "riscv-virtio,asyncemu"
+        chosen = root.add("chosen")
+        root.add(f"memory@{RAM_BASE:x}", device_type="memory", reg=u64(RAM_BASE, self.ram.size))
+        controllers = self._describe_harts(root, harts)
+        soc = root.add("soc", {"#address-cells": 2, "#size-cells": 2}, compatible="simple-bus", ranges=True)
+        plic = self._describe_interrupt_controllers(soc, controllers)
+        serial = self._describe_devices(root, soc, plic)
+        chosen["stdout-path"] = serial.path
+        chosen["rng-seed"] = os.urandom(32)
+        if command_line:
+            chosen["bootargs"] = command_line
+        if initrd is not None:
+            chosen["linux,initrd-start"], chosen["linux,initrd-end"] = u64(initrd[0]), u64(initrd[1])
+        return root.to_blob()
+
+    def _describe_harts(self, root: Node, harts: int) -> list[Node]:
+        cpus = root.add(
+            "cpus", {"#address-cells": 1, "#size-cells": 0, "timebase-frequency": 1_000_000_000 // NS_PER_TICK}
+        )
+        controllers = []
+        for hart in range(harts):
+            cpu = cpus.add(
+                f"cpu@{hart:x}",
+                {
+                    "riscv,isa": "rv64imafdc_zicsr_zifencei",
+                    "riscv,isa-base": "rv64i",
+                    "riscv,isa-extensions": list(ISA_EXTENSIONS),
+                    "mmu-type": "riscv,sv48",
+                },
+                device_type="cpu",
+                reg=hart,
+                status="okay",
+                compatible="riscv",
+            )
+            controllers.append(
+                cpu.add(
+                    "interrupt-controller",
+                    {"#interrupt-cells": 1, "#address-cells": 0, "interrupt-controller": True},
+                    compatible="riscv,cpu-intc",
+                )
+            )
+        return controllers
+
+    def _describe_interrupt_controllers(self, soc: Node, harts: list[Node]) -> Node:
+        soc.add(
+            f"clint@{CLINT[0]:x}",
+            {"interrupts-extended": [cell for hart in harts for cell in (hart, 3, hart, 7)]},
+            compatible=["sifive,clint0", "riscv,clint0"],
+            reg=u64(*CLINT),
+        )
+        return soc.add(
+            f"plic@{PLIC[0]:x}",
+            {
+                "#interrupt-cells": 1,
+                "#address-cells": 0,
+                "interrupt-controller": True,
+                "interrupts-extended": [cell for hart in harts for cell in (hart, 11, hart, 9)],
+                "riscv,ndev": PLIC_SOURCES,
+            },
+            compatible=["sifive,plic-1.0.0", "riscv,plic0"],
+            reg=u64(*PLIC),
+        )
+
+    def _describe_devices(self, root: Node, soc: Node, plic: Node) -> Node:
+        test = soc.add(f"test@{TEST[0]:x}", compatible=list(self.test.compatible), reg=u64(*TEST))
+        for name, value in (("poweroff", 0x5555), ("reboot", 0x7777)):
+            root.add(name, compatible=f"syscon-{name}", regmap=test, offset=0, value=value)
+
+        def device(name: str, compatible: str | list[str], address: int, size: int, source: int) -> Node:
+            return soc.add(
+                f"{name}@{address:x}",
+                {"interrupt-parent": plic},
+                compatible=compatible,
+                reg=u64(address, size),
+                interrupts=source,
+            )
+
+        device("rtc", list(self.rtc.compatible), *RTC, RTC_IRQ)
+        serial = device("serial", list(self.uart.compatible), *UART, UART_IRQ)
+        serial["clock-frequency"] = 3_686_400
+        for index in range(VIRTIO_SLOTS):
+            device("virtio_mmio", "virtio,mmio", VIRTIO[0] + index * VIRTIO[1], VIRTIO[1], VIRTIO_IRQ + index)
+        for model, address, source in self.platform_devices:
+            compatible = list(model.compatible) or [f"asyncemu,{model.name}"]
+            device(model.name, compatible, address, model.size, source)
+        return serial

@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""GuestRam: memory of a machine in a memfd, so that other processes and the vCPUs can map the same pages."""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import os
+from typing import Final
+
+from asyncemu.errors import ConfigError
+
+PAGE_SIZE: Final = 4096
+
+
+class GuestRam:
+    """``size`` bytes of zeroes. Any thread may use ``view``; Python code touches it under the GIL, the guest does not.
+
+    Raises ConfigError when the host has not got the memory.
+    """
+
+    def __init__(self, size: int, where: str = "machine.memory") -> None:
+        if size <= 0 or size % PAGE_SIZE:
+            raise ConfigError(where, f"{size} bytes", f"give a multiple of {PAGE_SIZE} bytes")
+        self.size = size
+        self.fd = os.memfd_create("asyncemu-ram", os.MFD_CLOEXEC)
+        try:
+            os.ftruncate(self.fd, size)
+            self._mapping = mmap.mmap(self.fd, size, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
+        except (OSError, ValueError, OverflowError) as error:
+            os.close(self.fd)
+            raise ConfigError(where, f"the host has not got {size} bytes ({error})", "ask for less") from error
+        self.view: memoryview = memoryview(self._mapping)
+        #: The host address of the first byte, for back ends that map it.
+        self.address: int = ctypes.addressof(ctypes.c_char.from_buffer(self._mapping))
+
+    def clear(self) -> None:
+        """Back to zeroes, and the pages back to the host: what power-on looks like.
+
+        The mapping stays, so that everybody who has mapped the memfd sees the zeroes.
+        """
+        os.ftruncate(self.fd, 0)
+        os.ftruncate(self.fd, self.size)
+
+    def close(self) -> None:
+        """Close the descriptor. The mapping lives as long as views of it do."""
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1

@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""How drivers, devices and back ends are named, configured and found.
+
+A class says all that there is to know about itself in one line:
+
+    class VirtioBlk(VirtioDevice[BlkOptions], name="virtio-blk", device_id=2): ...
+
+``name`` is what vm.toml calls it, ``BlkOptions`` types its keys; help, validation and the JSON schema come from there.
+What asyncemu ships is found in ``asyncemu/builtin.py``; what others ship, through the entry-point group
+``asyncemu.plugins`` or by a path in vm.toml: ``plugin = "mydevice.py:Clock"``.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Generic, TypeVar, get_args, get_origin
+
+from pydantic import BaseModel, ConfigDict
+
+from asyncemu.errors import ConfigError
+
+ENTRY_POINT_GROUP = "asyncemu.plugins"
+
+
+def _toml_name(field: str) -> str:
+    return field.rstrip("_").replace("_", "-")
+
+
+class Options(BaseModel):
+    """The keys a plug-in takes in vm.toml; a field ``read_only`` is the key ``read-only``. Unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, alias_generator=_toml_name, populate_by_name=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """Marks an option that names another object: ``drive: Annotated[str, Reference("blockdev")]``.
+
+    The machine looks the name up and sets the object as the attribute of the same name on the plug-in.
+    """
+
+    kind: str
+
+
+OptionsT = TypeVar("OptionsT", bound=Options, covariant=True)
+
+
+class Plugin(Generic[OptionsT]):
+    """Base of everything that vm.toml can name.
+
+    ``kind`` is the table it appears in (``device``, ``blockdev``, ``chardev``, ``netdev``); subclasses of one kind share
+    a registry. A subclass without ``name`` is abstract.
+    """
+
+    kind: ClassVar[str] = ""
+    name: ClassVar[str] = ""
+    options_type: ClassVar[type[Options]] = Options
+    registry: ClassVar[dict[str, dict[str, type[Plugin[Any]]]]] = {}
+
+    options: OptionsT  # type: ignore[misc]  # read-only after construction
+
+    def __init_subclass__(cls, *, name: str = "", **arguments: Any) -> None:
+        super().__init_subclass__(**arguments)
+        options_type = _options_argument(cls)
+        if options_type is not None:
+            cls.options_type = options_type
+        cls.name = name
+        if name:
+            cls.registry.setdefault(cls.kind, {})[name] = cls
+
+
+def _options_argument(cls: type) -> type[Options] | None:
+    """The ``BlkOptions`` in ``class VirtioBlk(VirtioDevice[BlkOptions])``, or None when it is inherited."""
+    for base in getattr(cls, "__orig_bases__", ()):
+        origin = get_origin(base)
+        if isinstance(origin, type) and issubclass(origin, Plugin):
+            for argument in get_args(base):
+                if isinstance(argument, type) and issubclass(argument, Options):
+                    return argument
+    return None
+
+
+def find(kind: str, name: str, where: str, path: str = "", relative_to: Path | None = None) -> type[Plugin[Any]]:
+    """The class that ``name`` means in the table ``kind``.
+
+    ``path`` (``"file.py:Class"``) loads the class from a file instead. ``where`` is the TOML path for messages.
+    Raises ConfigError with the nearest known name.
+    """
+    if path:
+        return _load_from_path(path, where, relative_to or Path())
+    from asyncemu.builtin import BUILTIN
+
+    known = Plugin.registry.get(kind, {})
+    if name in known:
+        return known[name]
+    module = BUILTIN.get(kind, {}).get(name)
+    if module is not None:
+        importlib.import_module(module)
+        return Plugin.registry[kind][name]
+    _load_entry_points()
+    known = Plugin.registry.get(kind, {})
+    if name in known:
+        return known[name]
+    raise ConfigError(where, f"unknown driver {name!r}", nearest(name, names(kind)))
+
+
+def names(kind: str) -> list[str]:
+    """All names that ``find(kind, ...)`` would know, sorted; imports nothing."""
+    from asyncemu.builtin import BUILTIN
+
+    return sorted({*BUILTIN.get(kind, {}), *Plugin.registry.get(kind, {})})
+
+
+def nearest(name: str, known: list[str]) -> str:
+    """The remedy for a misspelt name: the closest known one, else the list of all."""
+    import difflib
+
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    if close:
+        return f"did you mean {close[0]!r}?"
+    return "known: " + ", ".join(known) if known else ""
+
+
+def _load_entry_points() -> None:
+    from importlib.metadata import entry_points
+
+    for entry in entry_points(group=ENTRY_POINT_GROUP):
+        entry.load()
+
+
+def _load_from_path(path: str, where: str, relative_to: Path) -> type[Plugin[Any]]:
+    file_name, _, class_name = path.partition(":")
+    if not class_name:
+        raise ConfigError(where, f"{path!r} names no class", 'write "file.py:ClassName"')
+    file = relative_to / file_name
+    module_name = f"asyncemu_plugin_{file.stem}"
+    spec = importlib.util.spec_from_file_location(module_name, file)
+    if spec is None or spec.loader is None or not file.is_file():
+        raise ConfigError(where, f"{file}: no such Python file")
+    module = sys.modules.get(module_name)
+    if module is None or getattr(module, "__file__", None) != str(file):
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[module_name] = module
+        try:
+            spec.loader.exec_module(module)
+        except Exception as error:
+            del sys.modules[module_name]
+            raise ConfigError(where, f"{file}: {type(error).__name__}: {error}") from error
+    found = getattr(module, class_name, None)
+    if not (isinstance(found, type) and issubclass(found, Plugin)):
+        raise ConfigError(where, f"{file} has no plug-in class {class_name!r}")
+    return found

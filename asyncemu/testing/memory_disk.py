@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""MemoryDisk: a disk in memory that tests look into, hold up and make fail.
+
+    disk = await graph.add(MemoryDisk, MemoryDiskOptions(size=ByteSize(1 << 20)), "disk0")
+    disk.driver.errors["preadv"] = errno.EIO     # the next and all further reads fail
+    disk.driver.gate.clear()                     # requests wait, until gate.set()
+
+Importing this module makes the driver name ``memory`` known to vm.toml.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+
+from pydantic import ByteSize, Field
+
+from asyncemu.block.driver import BlockDriver, BlockDriverOptions
+from asyncemu.block.iovec import aligned
+from asyncemu.memory.buffers import Buffers
+
+
+class MemoryDiskOptions(BlockDriverOptions):
+    """Keys of the ``memory`` driver."""
+
+    size: ByteSize = Field(default=ByteSize(1 << 20), description="Size of the disk.")
+    request_alignment: int = Field(default=1, ge=1, description="Offsets and lengths that it insists on, in bytes.")
+    memory_alignment: int = Field(
+        default=1, ge=1, description="Buffer addresses that it insists on, in bytes; a page at most."
+    )
+
+
+class MemoryDisk(BlockDriver[MemoryDiskOptions], name="memory"):
+    """Its contents are ``data``; ``requests`` lists what it was asked, in order, as (method, offset, length).
+
+    AssertionError when the runtime breaks its promises: alignment, bounds, requests after close.
+    """
+
+    async def open(self) -> int:
+        """The size in bytes; the contents are zero."""
+        self.data = bytearray(self.options.size)
+        self.request_alignment = self.options.request_alignment
+        self.memory_alignment = self.options.memory_alignment
+        #: Cleared, requests wait at their beginning until it is set.
+        self.gate = asyncio.Event()
+        self.gate.set()
+        #: Method name → errno that it fails with.
+        self.errors: dict[str, int] = {}
+        self.requests: list[tuple[str, int, int]] = []
+        self.closed = False
+        return len(self.data)
+
+    async def preadv(self, offset: int, buffers: Buffers) -> None:
+        length = buffers.nbytes
+        await self._begin("preadv", offset, length, buffers)
+        # The last block may reach past the end: zeroes there.
+        buffers.write(bytes(self.data[offset : offset + length]).ljust(length, b"\0"))
+
+    async def pwritev(self, offset: int, buffers: Buffers) -> None:
+        data = buffers.tobytes()
+        await self._begin("pwritev", offset, len(data), buffers)
+        self._store(offset, data)
+
+    async def flush(self) -> None:
+        await self._begin("flush", 0, 0)
+
+    async def discard(self, offset: int, length: int) -> None:
+        await self._begin("discard", offset, length)
+
+    async def write_zeroes(self, offset: int, length: int, *, may_unmap: bool = False) -> None:
+        await self._begin("write_zeroes", offset, length)
+        self._store(offset, bytes(length))
+
+    async def close(self) -> None:
+        """``data`` stays readable."""
+        assert not self.closed, "closed twice"
+        self.closed = True
+
+    def _store(self, offset: int, data: bytes) -> None:
+        kept = data[: len(self.data) - offset]
+        self.data[offset : offset + len(kept)] = kept
+
+    async def _begin(self, method: str, offset: int, length: int, buffers: Buffers | None = None) -> None:
+        self.requests.append((method, offset, length))
+        alignment = self.request_alignment
+        assert not self.closed, "request after close"
+        assert not (offset % alignment or length % alignment), f"{method} of {length} bytes at {offset} is not aligned"
+        assert offset >= 0 and offset + length <= -(-len(self.data) // alignment) * alignment, "out of bounds"
+        if buffers is not None and self.memory_alignment > 1:
+            assert aligned(buffers, self.memory_alignment, alignment), f"{method}: buffers are not aligned"
+        if not self.gate.is_set():
+            await self.gate.wait()
+        if method in self.errors:
+            raise OSError(self.errors[method], os.strerror(self.errors[method]))

@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""virtio-blk: a disk (virtio 1.2, 5.2)."""
+
+from __future__ import annotations
+
+import struct
+from ctypes import LittleEndianStructure, c_uint8, c_uint16, c_uint32, c_uint64
+from typing import Annotated, Final
+
+from pydantic import Field, field_validator
+
+from asyncemu.block import BlockNode
+from asyncemu.errors import BlockError, GuestError
+from asyncemu.memory import Buffers
+from asyncemu.plugins import Options, Reference
+from asyncemu.virtio.chain import Chain
+from asyncemu.virtio.device import VirtioDevice
+from asyncemu.virtio.queue_declaration import virtqueue
+
+#: The protocol's unit, whatever the disk's block size: 5.2.4.
+SECTOR: Final = 512
+
+# Features: 5.2.3.
+F_SEG_MAX: Final = 1 << 2
+F_RO: Final = 1 << 5
+F_BLK_SIZE: Final = 1 << 6
+F_FLUSH: Final = 1 << 9
+F_MQ: Final = 1 << 12
+F_DISCARD: Final = 1 << 13
+F_WRITE_ZEROES: Final = 1 << 14
+
+# Request types and status: 5.2.6.
+IN: Final = 0
+OUT: Final = 1
+FLUSH: Final = 4
+GET_ID: Final = 8
+DISCARD: Final = 11
+WRITE_ZEROES: Final = 13
+OK: Final = b"\0"
+IO_ERROR: Final = b"\1"
+UNSUPPORTED: Final = b"\2"
+
+ID_LENGTH: Final = 20
+#: Segments of one discard or write-zeroes request, and sectors of one segment: 64 of at most 1 GiB bound the work that
+#: one request can ask for.
+MAX_SEGMENTS: Final = 64
+MAX_SEGMENT_SECTORS: Final = 1 << 21
+#: write-zeroes flag: 5.2.6.
+UNMAP: Final = 1
+
+_header = struct.Struct("<IIQ")
+_segment = struct.Struct("<QII")
+
+
+class BlkConfig(LittleEndianStructure):
+    """5.2.4."""
+
+    _pack_ = 1
+    _fields_ = (
+        ("capacity", c_uint64),
+        ("size_max", c_uint32),
+        ("seg_max", c_uint32),
+        ("cylinders", c_uint16),
+        ("heads", c_uint8),
+        ("sectors", c_uint8),
+        ("blk_size", c_uint32),
+        ("physical_block_exp", c_uint8),
+        ("alignment_offset", c_uint8),
+        ("min_io_size", c_uint16),
+        ("opt_io_size", c_uint32),
+        ("writeback", c_uint8),
+        ("unused0", c_uint8),
+        ("num_queues", c_uint16),
+        ("max_discard_sectors", c_uint32),
+        ("max_discard_seg", c_uint32),
+        ("discard_sector_alignment", c_uint32),
+        ("max_write_zeroes_sectors", c_uint32),
+        ("max_write_zeroes_seg", c_uint32),
+        ("write_zeroes_may_unmap", c_uint8),
+        ("unused1", c_uint8 * 3),
+    )
+
+
+class BlkOptions(Options):
+    """Options of virtio-blk."""
+
+    drive: Annotated[str, Reference("blockdev"), Field(description="node-name of the disk's contents.")]
+    serial: str = Field("", max_length=ID_LENGTH, description="Shown to the guest as the disk's id.")
+    num_queues: int = Field(1, ge=1, le=64, description="Request queues.")
+    queue_size: int = Field(256, ge=2, le=1024, description="Entries of each queue: a power of two.")
+    logical_block_size: int = Field(512, ge=512, le=4096, description="Bytes; a power of two.")
+    discard: bool = Field(True, description="Offer discard to the guest.")
+    write_zeroes: bool = Field(True, description="Offer write-zeroes to the guest.")
+
+    @field_validator("queue_size", "logical_block_size")
+    @classmethod
+    def _power_of_two(cls, value: int) -> int:
+        if value & (value - 1):
+            raise ValueError(f"{value} is not a power of two")
+        return value
+
+
+class VirtioBlk(VirtioDevice[BlkOptions], name="virtio-blk", device_id=2):
+    """Disk on a block node.
+
+    Writes reach the host's cache; what the guest has flushed survives. A driver that does not negotiate FLUSH gets each
+    write flushed before it is acknowledged (5.2.6.2).
+    """
+
+    drive: BlockNode
+    Config = BlkConfig
+
+    def features(self) -> int:
+        offered = F_SEG_MAX | F_BLK_SIZE | F_FLUSH
+        if self.options.num_queues > 1:
+            offered |= F_MQ
+        if self.drive.read_only:
+            return offered | F_RO
+        if self.options.discard:
+            offered |= F_DISCARD
+        if self.options.write_zeroes:
+            offered |= F_WRITE_ZEROES
+        return offered
+
+    async def realize(self) -> None:
+        options, config = self.options, self.config
+        config.capacity = self.drive.size // SECTOR
+        # Two descriptors of a request are its header and its status.
+        config.seg_max = options.queue_size - 2
+        config.blk_size = options.logical_block_size
+        config.num_queues = options.num_queues
+        config.max_discard_sectors = config.max_write_zeroes_sectors = MAX_SEGMENT_SECTORS
+        config.max_discard_seg = config.max_write_zeroes_seg = MAX_SEGMENTS
+        config.discard_sector_alignment = options.logical_block_size // SECTOR
+        config.write_zeroes_may_unmap = 1
+        self.config_changed()
+
+    @virtqueue(size="queue_size", count="num_queues")
+    async def requestq(self, request: Chain) -> None:
+        """One request: a 16-byte header, data, and a status byte at the very end (5.2.6)."""
+        if request.capacity < 1 or request.readable.nbytes < _header.size:
+            raise GuestError("a request without header or status")
+        kind, _, sector = _header.unpack(request.readable.take(_header.size))
+        status = request.writable.take_last(1)
+        try:
+            result = await self._serve(kind, sector * SECTOR, request)
+        except BlockError as error:
+            self.log.info("%s", error)
+            result = IO_ERROR
+        status.write(result)
+
+    async def _serve(self, kind: int, offset: int, request: Chain) -> bytes:
+        if kind == IN:
+            if not self._fits(offset, request.writable):
+                return IO_ERROR
+            await self.drive.preadv(offset, request.writable)
+            return OK
+        if kind == OUT:
+            if not self._fits(offset, request.readable):
+                return IO_ERROR
+            await self.drive.pwritev(offset, request.readable)
+            if not self.has(F_FLUSH):
+                await self.drive.flush()
+            return OK
+        if kind == FLUSH:
+            await self.drive.flush()
+            return OK
+        if kind == GET_ID:
+            request.writable.write(self.options.serial.encode()[:ID_LENGTH].ljust(ID_LENGTH, b"\0"))
+            return OK
+        if kind in (DISCARD, WRITE_ZEROES) and self.has(F_DISCARD if kind == DISCARD else F_WRITE_ZEROES):
+            return await self._ranges(kind, request.readable)
+        return UNSUPPORTED
+
+    def _fits(self, offset: int, data: Buffers) -> bool:
+        """5.2.6.1: whole blocks, within the disk."""
+        length = data.nbytes
+        block = self.options.logical_block_size
+        return not (offset % block or length % block) and 0 < length <= self.drive.size - offset
+
+    async def _ranges(self, kind: int, data: Buffers) -> bytes:
+        if not data.nbytes or data.nbytes % _segment.size or data.nbytes > MAX_SEGMENTS * _segment.size:
+            return IO_ERROR
+        # Checked before anything is done: a request with one bad segment changes nothing.
+        segments: list[tuple[int, int, int]] = []
+        for sector, count, flags in _segment.iter_unpack(data.tobytes()):
+            if flags & ~UNMAP or (kind == DISCARD and flags):
+                return UNSUPPORTED
+            if count > MAX_SEGMENT_SECTORS or (sector + count) * SECTOR > self.drive.size:
+                return IO_ERROR
+            segments.append((sector * SECTOR, count * SECTOR, flags))
+        for offset, length, flags in segments:
+            if kind == DISCARD:
+                await self.drive.discard(offset, length)
+            else:
+                await self.drive.write_zeroes(offset, length, may_unmap=bool(flags & UNMAP))
+        if not self.has(F_FLUSH):
+            await self.drive.flush()
+        return OK

@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What drives a queue at home: pop a batch, start a coroutine for each chain, push, publish, interrupt.
+
+Stopping is: stop popping, finish (or cancel) what was popped, hand the queue back. Only then is a reset complete.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any, Final, Literal
+
+from asyncemu import coroutines
+from asyncemu.errors import GuestError
+from asyncemu.loop import AioContext, any_thread, home
+from asyncemu.virtio.chain import Chain
+from asyncemu.virtio.split_queue import SplitQueue
+
+#: Chains taken in one go before the rest of the loop gets its turn; the queue's next batch is a bottom half away.
+BATCH: Final = 64
+
+
+class QueueRunner:
+    """One queue of one device: between the transport, which activates and rings it, and the handler."""
+
+    def __init__(
+        self,
+        context: AioContext,
+        name: str,
+        max_size: int,
+        interrupt: Callable[[], None],
+        failed: Callable[[BaseException], None],
+    ) -> None:
+        self.context = context
+        self.name = name
+        self.max_size = max_size
+        self.queue: SplitQueue | None = None
+        self._interrupt = interrupt
+        self._failed = failed
+        self._doorbell = context.bh_new(self._serve, f"{name}-doorbell")
+
+    @any_thread
+    def notify(self) -> None:
+        """The driver has rung. Rings until the queue is looked at count as one."""
+        self._doorbell.schedule()
+
+    @home
+    def activate(self, queue: SplitQueue) -> None:
+        """The driver has set the queue up and is ready: serve it from now on."""
+        self.queue = queue
+        self._doorbell.schedule()
+
+    @home
+    async def deactivate(self) -> None:
+        """Stop popping, and return when nothing of this queue is in flight."""
+        self.queue = None
+        self._doorbell.cancel()
+
+    @home
+    def give_back(self, chain: Chain) -> None:
+        """The device is done with a chain: the driver gets it, and an interrupt if it wants one."""
+        if self.queue is not None:
+            self.queue.push(chain)
+            if self.queue.publish():
+                self._interrupt()
+
+    def _serve(self) -> None:
+        raise TypeError(f"{type(self).__name__} does not define _serve()")
+
+
+class HandlerRunner(QueueRunner):
+    """Starts the device's coroutine for each chain."""
+
+    def __init__(
+        self,
+        context: AioContext,
+        name: str,
+        max_size: int,
+        interrupt: Callable[[], None],
+        failed: Callable[[BaseException], None],
+        handler: Callable[[Chain], Coroutine[Any, Any, None]],
+        on_reset: Literal["finish", "cancel"] = "finish",
+    ) -> None:
+        super().__init__(context, name, max_size, interrupt, failed)
+        self._handler = handler
+        self._on_reset = on_reset
+        self._in_flight: dict[coroutines.Coroutine[None], Chain] = {}
+        self._in_batch = False
+        self._idle: asyncio.Future[None] | None = None
+
+    @property
+    def in_flight(self) -> int:
+        """Chains that are being handled."""
+        return len(self._in_flight)
+
+    async def deactivate(self) -> None:
+        await super().deactivate()
+        if self._on_reset == "cancel":
+            for coroutine in list(self._in_flight):
+                coroutine.cancel()
+        while self._in_flight:
+            if self._idle is None:
+                self._idle = self.context.loop.create_future()
+            await asyncio.shield(self._idle)
+
+    def _serve(self) -> None:
+        queue = self.queue
+        if queue is None:
+            return
+        self._in_batch = True
+        try:
+            queue.suppress_notifications()
+            more = True
+            for _ in range(BATCH):
+                chain = queue.pop()
+                if chain is None:
+                    more = queue.enable_notifications()
+                    if not more:
+                        break
+                    continue
+                self._begin(queue, chain)
+            if more:
+                self._doorbell.schedule()
+        except GuestError as error:
+            self._failed(error)
+        finally:
+            self._in_batch = False
+        # Pushed by handlers that ended at once: shown and told of together.
+        if queue.publish():
+            self._interrupt()
+
+    def _begin(self, queue: SplitQueue, chain: Chain) -> None:
+        coroutine = coroutines.Coroutine(self.context, self._handler(chain), self._ended)
+        self._in_flight[coroutine] = chain
+        coroutine.enter()
+
+    def _ended(self, coroutine: coroutines.Coroutine[None]) -> None:
+        chain = self._in_flight.pop(coroutine)
+        error = coroutine.error
+        if error is not None and not isinstance(error, asyncio.CancelledError):
+            self._failed(error)
+        elif self.queue is not None and error is None:
+            self.queue.push(chain)
+            if not self._in_batch and self.queue.publish():
+                self._interrupt()
+        if self._idle is not None and not self._in_flight:
+            self._idle.set_result(None)
+            self._idle = None
+
+
+class BufferQueue(QueueRunner):
+    """A queue that the device takes chains from when it wants them: ``pop`` or ``await get``, then ``give_back``."""
+
+    def __init__(
+        self,
+        context: AioContext,
+        name: str,
+        max_size: int,
+        interrupt: Callable[[], None],
+        failed: Callable[[BaseException], None],
+    ) -> None:
+        super().__init__(context, name, max_size, interrupt, failed)
+        #: Called at home when chains have become available after ``pop`` found none.
+        self.on_available: Callable[[], None] | None = None
+        self._waiters: list[asyncio.Future[None]] = []
+
+    @home
+    def pop(self) -> Chain | None:
+        """The next chain, or None: then ``on_available`` will be called."""
+        queue = self.queue
+        if queue is None:
+            return None
+        try:
+            chain = queue.pop()
+            if chain is None and queue.enable_notifications():
+                chain = queue.pop()
+        except GuestError as error:
+            self._failed(error)
+            return None
+        return chain
+
+    @home
+    async def get(self) -> Chain:
+        """The next chain, when there is one."""
+        while (chain := self.pop()) is None:
+            waiter: asyncio.Future[None] = self.context.loop.create_future()
+            self._waiters.append(waiter)
+            await waiter
+        return chain
+
+    @property
+    def available(self) -> int:
+        """Chains that can be popped now; 0 when the queue is broken or not set up."""
+        try:
+            return self.queue.pending() if self.queue is not None else 0
+        except GuestError:
+            return 0
+
+    def _serve(self) -> None:
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+        if self.on_available is not None:
+            self.on_available()

@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""SplitQueue: the device's side of a split virtqueue (virtio 1.2, 2.7). No I/O, no clock, no threads.
+
+    descriptor table   16 bytes each: address u64, length u32, flags u16, next u16          written by the driver
+    available ring     flags u16, idx u16, ring[size] u16, used_event u16                   written by the driver
+    used ring          flags u16, idx u16, ring[size] of (id u32, length u32), avail_event  written by us
+
+What a guest may do to us: anything, at any time. So every value is read once into a Python int and checked there; every
+area is a view whose bounds were checked when the queue was made; every walk has a bound.
+
+Indices are read and written through views cast to native u16 and u32: one machine access each, which a little-endian
+guest can't see half of (``struct`` with "<" goes byte by byte). Hosts are little-endian, as Unicorn's wheels are.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Final
+
+from asyncemu.errors import GuestError
+from asyncemu.memory import AddressSpace, Buffers, full_barrier
+from asyncemu.virtio.chain import Chain
+from asyncemu.virtio.defs import (
+    AVAIL_NO_INTERRUPT,
+    DESC_INDIRECT,
+    DESC_NEXT,
+    DESC_WRITE,
+    MAX_QUEUE_SIZE,
+    USED_NO_NOTIFY,
+)
+
+#: Descriptors of one chain, indirect ones included. 2.7.5.3.1 bounds it by the queue size, which Linux does not keep to
+#: with indirect tables; QEMU takes 1024, which is also what one preadv takes.
+MAX_CHAIN: Final = 1024
+
+_descriptor: Final = struct.Struct("<QIHH")
+
+
+class SplitQueue:
+    """``size`` entries at three physical addresses. Raises GuestError when they are not as 2.7 wants them."""
+
+    def __init__(
+        self,
+        memory: AddressSpace,
+        size: int,
+        descriptors: int,
+        available: int,
+        used: int,
+        *,
+        event_index: bool = False,
+        indirect: bool = False,
+    ) -> None:
+        if not 0 < size <= MAX_QUEUE_SIZE or size & (size - 1):
+            raise GuestError(f"queue size {size} is not a power of two up to {MAX_QUEUE_SIZE}")
+        # 2.7, table of alignments.
+        if descriptors % 16 or available % 2 or used % 4:
+            raise GuestError(f"queue areas at {descriptors:#x}, {available:#x}, {used:#x} are not aligned")
+        self.memory = memory
+        self.size = size
+        self.event_index = event_index
+        self.indirect = indirect
+        self._mask = size - 1
+        self._table = memory.view(descriptors, 16 * size)
+        # 2.7.6 and 2.7.8: the event fields at the ends are there whether the feature is negotiated or not.
+        self._available = memory.view(available, 6 + 2 * size).cast("H")
+        used_area = memory.view(used, 6 + 8 * size)
+        self._used_index = used_area[:4].cast("H")
+        self._used_ring = used_area[4 : 4 + 8 * size].cast("I")
+        self._avail_event = used_area[4 + 8 * size :].cast("H")
+        self._used_event = 2 + size
+        #: Index of the next available entry to take, and of the next used entry to write: mod 2**16.
+        self.next_available = 0
+        self.next_used = 0
+        self._signalled = 0
+        self._signalled_valid = False
+
+    # ---- from the driver
+
+    def pending(self) -> int:
+        """How many chains can be popped. GuestError when the driver's index ran more than a queue ahead."""
+        count = (self._available[1] - self.next_available) & 0xFFFF
+        if count > self.size:
+            raise GuestError(f"available index {self._available[1]} is {count} ahead in a queue of {self.size}")
+        return count
+
+    def pop(self) -> Chain | None:
+        """The next available chain, or None. Raises GuestError."""
+        if self._available[1] == self.next_available:
+            return None
+        self.pending()
+        head = self._available[2 + (self.next_available & self._mask)]
+        chain = self._walk(head)
+        self.next_available = (self.next_available + 1) & 0xFFFF
+        return chain
+
+    def _walk(self, head: int) -> Chain:
+        memory_view = self.memory.view
+        readable = Buffers()
+        writable = Buffers()
+        spans: list[tuple[int, int]] = []
+        table, entries = self._table, self.size
+        index = head
+        inside_indirect = False
+        for _ in range(MAX_CHAIN):
+            if index >= entries:
+                raise GuestError(f"descriptor {index} in a table of {entries}")
+            address, length, flags, following = _descriptor.unpack_from(table, 16 * index)
+            if flags & DESC_INDIRECT:
+                # 2.7.5.3.1: only if negotiated, not within another, and last in its chain.
+                if not self.indirect or inside_indirect or flags & DESC_NEXT:
+                    raise GuestError(f"descriptor {index} is indirect where it may not be")
+                if not length or length % 16:
+                    raise GuestError(f"an indirect table of {length} bytes")
+                table, entries, index = memory_view(address, length), length // 16, 0
+                inside_indirect = True
+                continue
+            if not length:
+                raise GuestError(f"descriptor {index} has no length")
+            view = memory_view(address, length)
+            if flags & DESC_WRITE:
+                writable.append(view)
+                spans.append((address, length))
+            elif writable:
+                # 2.7.4.2: all readable ones come first.
+                raise GuestError(f"descriptor {index} is readable behind a writable one")
+            else:
+                readable.append(view)
+            if not flags & DESC_NEXT:
+                return Chain(head, readable, writable, spans)
+            index = following
+        raise GuestError(f"a chain of more than {MAX_CHAIN} descriptors, or a loop")
+
+    # ---- to the driver
+
+    def push(self, chain: Chain) -> None:
+        """Give a chain back. The driver sees it after ``publish``."""
+        written = chain.written
+        capacity = chain.capacity
+        written = capacity if written is None else min(written, capacity)
+        left = written
+        for address, length in chain.spans:
+            if left <= 0:
+                break
+            self.memory.written(address, min(length, left))
+            left -= length
+        slot = 2 * (self.next_used & self._mask)
+        self._used_ring[slot] = chain.head
+        self._used_ring[slot + 1] = written
+        self.next_used = (self.next_used + 1) & 0xFFFF
+
+    def publish(self) -> bool:
+        """Show the driver all that was pushed; True when it wants an interrupt for it."""
+        if self._used_index[1] == self.next_used:
+            return False
+        # x86 does not reorder stores with stores: the ring entries are visible before the index.
+        self._used_index[1] = self.next_used
+        full_barrier()
+        if not self.event_index:
+            return not self._available[0] & AVAIL_NO_INTERRUPT
+        # 2.7.7.2: has used_event been passed since the last time?
+        new, old = self.next_used, self._signalled
+        wanted = (new - self._available[self._used_event] - 1) & 0xFFFF < (new - old) & 0xFFFF
+        if not self._signalled_valid or wanted:
+            self._signalled_valid = True
+            self._signalled = new
+            return True
+        self._signalled = new
+        return False
+
+    def suppress_notifications(self) -> None:
+        """We are looking at the ring: the driver need not ring. 2.7.10."""
+        if not self.event_index:
+            self._used_index[0] = USED_NO_NOTIFY
+
+    def enable_notifications(self) -> bool:
+        """Ask to be rung again; True when something came in between: look once more before going away."""
+        if self.event_index:
+            self._avail_event[0] = self.next_available
+        else:
+            self._used_index[0] = 0
+        # The driver publishes its index, then looks at ours; we publish ours, then look at the driver's (2.7.10.1).
+        full_barrier()
+        return self._available[1] != self.next_available

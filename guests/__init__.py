@@ -1,0 +1,1 @@
+"""Guest kernels and root file systems for demos, tests and benchmarks; the standard library alone runs it."""

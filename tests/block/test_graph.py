@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""BlockGraph: names, children, errors with their TOML path, closing order."""
+
+from __future__ import annotations
+
+import errno
+from typing import Any
+
+import pytest
+
+from asyncemu.block import BlockGraph, BlockNode
+from asyncemu.block.raw import RawDriver
+from asyncemu.errors import ConfigError
+from asyncemu.testing.memory_disk import MemoryDisk
+
+
+def below(node: BlockNode) -> BlockNode:
+    assert isinstance(node.driver, RawDriver)
+    return node.driver.file
+
+
+def memory(node: BlockNode) -> MemoryDisk:
+    assert isinstance(node.driver, MemoryDisk)
+    return node.driver
+
+
+async def test_add_node_name_taken_raises_config_error(graph: BlockGraph) -> None:
+    table = {"driver": "null-co", "node-name": "a"}
+    await graph.add_table(table, "blockdev[0]")
+    with pytest.raises(ConfigError, match=r"^blockdev\[1\]\.node-name: 'a' is taken already$"):
+        await graph.add_table(table, "blockdev[1]")
+
+
+async def test_add_child_by_unknown_name_raises_config_error(graph: BlockGraph) -> None:
+    with pytest.raises(ConfigError, match=r"^blockdev\[0\]\.file: no block node is named 'b'; name one that is"):
+        await graph.add_table({"driver": "raw", "file": "b"}, "blockdev[0]")
+
+
+async def test_add_child_by_name_uses_that_node(graph: BlockGraph) -> None:
+    null = await graph.add_table({"driver": "null-co", "node-name": "below", "size": "4KiB"}, "blockdev[0]")
+    raw = await graph.add_table({"driver": "raw", "file": "below"}, "blockdev[1]")
+    assert (raw.size, below(raw)) == (4096, null)
+
+
+async def test_add_nested_table_makes_an_anonymous_node(graph: BlockGraph) -> None:
+    await graph.add_table({"driver": "raw", "node-name": "top", "file": {"driver": "memory"}}, "blockdev[0]")
+    assert list(graph.nodes) == ["#block001", "top"]
+
+
+async def test_add_failing_parent_closes_what_was_made_for_it(graph: BlockGraph) -> None:
+    table: dict[str, Any] = {"driver": "raw", "offset": "2GiB", "file": {"driver": "null-co"}}
+    with pytest.raises(ConfigError, match=r"^blockdev\[0\]\.offset: 2147483648 is past the end of '#block"):
+        await graph.add_table(table, "blockdev[0]")
+    assert graph.nodes == {}
+
+
+async def test_add_wrong_nested_option_names_the_whole_path(graph: BlockGraph) -> None:
+    with pytest.raises(
+        ConfigError, match=r"^blockdev\[0\]\.file\.read-zeros: unknown key; did you mean 'read-zeroes'\?"
+    ):
+        await graph.add_table({"driver": "raw", "file": {"driver": "null-co", "read-zeros": True}}, "blockdev[0]")
+
+
+async def test_read_only_parent_makes_its_nested_child_read_only(graph: BlockGraph) -> None:
+    raw = await graph.add_table({"driver": "raw", "read-only": True, "file": {"driver": "memory"}}, "blockdev[0]")
+    assert (raw.read_only, below(raw).read_only) == (True, True)
+
+
+async def test_close_users_before_what_they_use(graph: BlockGraph) -> None:
+    raw = await graph.add_table({"driver": "raw", "node-name": "top", "file": {"driver": "memory"}}, "blockdev[0]")
+    disk = memory(below(raw))
+    await graph.close()
+    assert disk.closed
+    assert disk.requests == [("flush", 0, 0)] * 2
+
+
+async def test_close_failing_node_closes_the_others_and_raises_a_group(graph: BlockGraph) -> None:
+    first = await graph.add_table({"driver": "memory", "node-name": "first"}, "blockdev[0]")
+    second = await graph.add_table({"driver": "memory", "node-name": "second"}, "blockdev[1]")
+    memory(second).errors["flush"] = errno.EIO
+    with pytest.raises(ExceptionGroup) as caught:
+        await graph.close()
+    assert [str(error) for error in caught.value.exceptions] == ["second: flush: Input/output error"]
+    assert memory(first).closed
+
+
+async def test_remove_node_frees_its_name(graph: BlockGraph) -> None:
+    table = {"driver": "null-co", "node-name": "a"}
+    await graph.remove(await graph.add_table(table, "blockdev[0]"))
+    await graph.add_table(table, "blockdev[0]")
+    assert list(graph.nodes) == ["a"]

@@ -1,0 +1,328 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""BlockNode over a MemoryDisk: bounds, alignment, fallbacks, overlap, drain, close."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import mmap
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any
+
+import pytest
+
+from asyncemu.block import BlockGraph, BlockNode
+from asyncemu.block.driver import BlockDriver, BlockDriverOptions
+from asyncemu.coroutines import start
+from asyncemu.errors import BlockError
+from asyncemu.loop import AioContext
+from asyncemu.memory.buffers import Buffers
+from asyncemu.testing.memory_disk import MemoryDisk
+
+
+async def memory(graph: BlockGraph, **options: Any) -> tuple[BlockNode, MemoryDisk]:
+    table = {key.replace("_", "-"): value for key, value in options.items()}
+    node = await graph.add_table({"driver": "memory", "node-name": "disk", **table}, "blockdev[0]")
+    assert isinstance(node.driver, MemoryDisk)
+    return node, node.driver
+
+
+async def read(node: BlockNode, offset: int, length: int) -> bytes:
+    buffer = bytearray(b"?" * length)
+    await node.preadv(offset, Buffers.of(buffer))
+    return bytes(buffer)
+
+
+# ---- bounds
+
+
+@pytest.mark.parametrize(("offset", "length"), [(-1, 1), (4096, 1), (4000, 97), (1 << 64, 1)])
+async def test_read_out_of_bounds_raises_einval(graph: BlockGraph, offset: int, length: int) -> None:
+    node, disk = await memory(graph, size=4096)
+    with pytest.raises(BlockError, match=rf"disk: read of {length} bytes at {offset}, size 4096: Invalid") as caught:
+        await read(node, offset, length)
+    assert caught.value.errno == errno.EINVAL
+    assert disk.requests == []
+
+
+@pytest.mark.parametrize("method", ["discard", "write_zeroes"])
+@pytest.mark.parametrize(("offset", "length"), [(0, -1), (4096, 1), (4090, 10)])
+async def test_range_request_out_of_bounds_raises_einval(
+    graph: BlockGraph, method: str, offset: int, length: int
+) -> None:
+    node, disk = await memory(graph, size=4096)
+    with pytest.raises(BlockError) as caught:
+        await getattr(node, method)(offset, length)
+    assert (caught.value.errno, disk.requests) == (errno.EINVAL, [])
+
+
+async def test_read_nothing_at_the_end_succeeds(graph: BlockGraph) -> None:
+    node, _ = await memory(graph, size=4096)
+    assert await read(node, 4096, 0) == b""
+
+
+async def test_write_read_only_node_raises_erofs(graph: BlockGraph) -> None:
+    node, _ = await memory(graph, read_only=True)
+    with pytest.raises(BlockError, match="disk: write of 1 bytes at 0: Read-only") as caught:
+        await node.pwritev(0, Buffers.of(b"x"))
+    assert caught.value.errno == errno.EROFS
+
+
+async def test_driver_without_pwritev_makes_read_only_node(context: AioContext) -> None:
+    class ReadOnly(BlockDriver[BlockDriverOptions]):
+        pass
+
+    assert BlockNode(ReadOnly(BlockDriverOptions(), "ro", context), 512).read_only
+
+
+# ---- errors
+
+
+async def test_read_failing_driver_raises_block_error_with_node_name(graph: BlockGraph) -> None:
+    node, disk = await memory(graph)
+    disk.errors["preadv"] = errno.EIO
+    with pytest.raises(BlockError, match=r"^disk: read of 512 bytes at 1024: Input/output error$") as caught:
+        await read(node, 1024, 512)
+    assert (caught.value.errno, node.in_flight) == (errno.EIO, 0)
+
+
+async def test_flush_failing_driver_raises_block_error(graph: BlockGraph) -> None:
+    node, disk = await memory(graph)
+    disk.errors["flush"] = errno.ENOSPC
+    with pytest.raises(BlockError, match=r"^disk: flush: No space left on device$"):
+        await node.flush()
+    disk.errors.clear()
+
+
+# ---- alignment
+
+
+async def test_read_unaligned_asks_for_whole_blocks(graph: BlockGraph) -> None:
+    node, disk = await memory(graph, size=4096, request_alignment=512)
+    disk.data[500:530] = bytes(range(30))
+    assert await read(node, 500, 30) == bytes(range(30))
+    assert disk.requests == [("preadv", 0, 1024)]
+
+
+async def test_write_unaligned_reads_only_the_edges(graph: BlockGraph) -> None:
+    node, disk = await memory(graph, size=8192, request_alignment=512)
+    disk.data[:] = b"o" * 8192
+    await node.pwritev(100, Buffers.of(b"n" * 3000))
+    assert disk.data == b"o" * 100 + b"n" * 3000 + b"o" * 5092
+    assert disk.requests == [("preadv", 0, 512), ("preadv", 3072, 512), ("pwritev", 0, 3584)]
+
+
+async def test_write_within_one_block_reads_it_once(graph: BlockGraph) -> None:
+    node, disk = await memory(graph, size=4096, request_alignment=512)
+    await node.pwritev(1030, Buffers.of(b"abc"))
+    assert disk.requests == [("preadv", 1024, 512), ("pwritev", 1024, 512)]
+    assert disk.data[1028:1036] == b"\0\0abc\0\0\0"
+
+
+async def test_read_tail_of_odd_size_gives_the_last_bytes(graph: BlockGraph) -> None:
+    node, disk = await memory(graph, size=1000, request_alignment=512)
+    disk.data[:] = b"t" * 1000
+    assert await read(node, 990, 10) == b"t" * 10
+
+
+async def test_write_tail_of_odd_size_keeps_the_size(graph: BlockGraph) -> None:
+    node, disk = await memory(graph, size=1000, request_alignment=512)
+    await node.pwritev(990, Buffers.of(b"w" * 10))
+    assert disk.data == bytes(990) + b"w" * 10
+
+
+async def test_large_unaligned_request_goes_in_pieces(graph: BlockGraph) -> None:
+    node, disk = await memory(graph, size=4 << 20, request_alignment=512)
+    data = bytes(range(251)) * 12_000
+    await node.pwritev(7, Buffers.of(data))
+    assert await read(node, 7, len(data)) == data
+    assert max(length for _, _, length in disk.requests) == 1 << 20
+
+
+async def test_buffers_unaligned_in_memory_are_bounced(graph: BlockGraph) -> None:
+    node, disk = await memory(graph, size=8192, request_alignment=512, memory_alignment=512)
+    ram = memoryview(mmap.mmap(-1, 8192))
+    ram[1:1025] = b"m" * 1024
+    await node.pwritev(512, Buffers([ram[1:101], ram[101:1025]]))
+    assert disk.data[512:1536] == b"m" * 1024
+    assert disk.requests == [("pwritev", 512, 1024)]
+
+
+async def test_buffers_aligned_in_memory_go_straight_to_the_driver(
+    graph: BlockGraph, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node, disk = await memory(graph, size=8192, request_alignment=512, memory_alignment=512)
+    seen: list[Buffers] = []
+
+    async def preadv(offset: int, buffers: Buffers) -> None:
+        seen.append(buffers)
+
+    monkeypatch.setattr(disk, "preadv", preadv)
+    buffers = Buffers([memoryview(mmap.mmap(-1, 4096))])
+    await node.preadv(512, buffers)
+    assert seen[0] is buffers
+
+
+# ---- discard and write zeroes
+
+
+@pytest.mark.parametrize(
+    ("offset", "length", "expected"),
+    [
+        (0, 4096, [("discard", 0, 4096)]),
+        (1, 1600, [("discard", 512, 1024)]),
+        (1, 600, []),
+        (513, 510, []),
+        (3900, 100, []),
+    ],
+)
+async def test_discard_spares_the_edges(
+    graph: BlockGraph, offset: int, length: int, expected: list[tuple[str, int, int]]
+) -> None:
+    node, disk = await memory(graph, size=4096, request_alignment=512)
+    await node.discard(offset, length)
+    assert disk.requests == expected
+
+
+async def test_write_zeroes_unaligned_splits_off_the_edges(graph: BlockGraph) -> None:
+    node, disk = await memory(graph, size=4096, request_alignment=512)
+    disk.data[:] = b"x" * 4096
+    await node.write_zeroes(100, 2000)
+    assert disk.data == b"x" * 100 + bytes(2000) + b"x" * 1996
+    assert ("write_zeroes", 512, 1536) in disk.requests
+
+
+async def test_write_zeroes_unsupported_now_writes_zeroes_in_pieces(graph: BlockGraph) -> None:
+    node, disk = await memory(graph, size=3 << 20)
+    disk.data[:] = b"x" * (3 << 20)
+    disk.errors["write_zeroes"] = errno.EOPNOTSUPP
+    await node.write_zeroes(10, (3 << 20) - 20)
+    assert disk.data == b"x" * 10 + bytes((3 << 20) - 20) + b"x" * 10
+    assert [length for method, _, length in disk.requests if method == "pwritev"] == [1 << 20, 1 << 20, (1 << 20) - 20]
+
+
+async def test_write_zeroes_failing_driver_does_not_fall_back(graph: BlockGraph) -> None:
+    node, disk = await memory(graph, size=4096)
+    disk.errors["write_zeroes"] = errno.EIO
+    with pytest.raises(BlockError, match="disk: write zeroes of 4096 bytes at 0: Input/output error"):
+        await node.write_zeroes(0, 4096)
+    assert [method for method, _, _ in disk.requests] == ["write_zeroes"]
+
+
+async def test_write_zeroes_method_not_defined_writes_zeroes(
+    graph: BlockGraph, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(MemoryDisk, "write_zeroes", BlockDriver.write_zeroes)
+    node, disk = await memory(graph, size=4096, request_alignment=512, memory_alignment=512)
+    disk.data[:] = b"x" * 4096
+    await node.write_zeroes(1000, 2000)
+    assert disk.data == b"x" * 1000 + bytes(2000) + b"x" * 1096
+
+
+# ---- overlap
+
+
+async def test_neighbours_in_one_block_at_the_same_time_both_arrive(graph: BlockGraph) -> None:
+    node, disk = await memory(graph, size=4096, request_alignment=512)
+    disk.gate.clear()
+    writes = [start(node.context, node.pwritev(index * 16, Buffers.of(bytes([index]) * 16))) for index in range(32)]
+    disk.gate.set()
+    for write in writes:
+        await write
+    assert disk.data[:512] == b"".join(bytes([index]) * 16 for index in range(32))
+
+
+async def test_aligned_write_waits_for_a_modifying_one_in_its_block(graph: BlockGraph) -> None:
+    node, disk = await memory(graph, size=4096, request_alignment=512)
+    disk.gate.clear()
+    small = start(node.context, node.pwritev(0, Buffers.of(b"s")))
+    large = start(node.context, node.pwritev(0, Buffers.of(b"L" * 1024)))
+    assert disk.requests == [("preadv", 0, 512)]
+    disk.gate.set()
+    await small
+    await large
+    assert disk.data[:1024] == b"L" * 1024
+
+
+async def test_aligned_writes_run_side_by_side(graph: BlockGraph) -> None:
+    node, disk = await memory(graph, size=4096, request_alignment=512)
+    disk.gate.clear()
+    writes = [start(node.context, node.pwritev(0, Buffers.of(b"a" * 512))) for _ in range(2)]
+    assert disk.requests == [("pwritev", 0, 512)] * 2
+    disk.gate.set()
+    for write in writes:
+        await write
+
+
+async def test_cancelled_modifying_write_lets_the_next_one_pass(graph: BlockGraph) -> None:
+    node, disk = await memory(graph, size=4096, request_alignment=512)
+    disk.gate.clear()
+    first = start(node.context, node.pwritev(0, Buffers.of(b"1")))
+    second = start(node.context, node.pwritev(1, Buffers.of(b"2")))
+    first.cancel()
+    disk.gate.set()
+    await second
+    assert disk.data[:2] == b"\0002"
+
+
+# ---- in flight, drain, close
+
+
+async def test_drain_waits_for_all_requests(graph: BlockGraph) -> None:
+    node, disk = await memory(graph)
+    disk.gate.clear()
+    requests = [start(node.context, node.preadv(0, Buffers.of(bytearray(1)))) for _ in range(3)]
+    drains = [start(node.context, node.drain()) for _ in range(2)]
+    assert (node.in_flight, [drain.done for drain in drains]) == (3, [False, False])
+    disk.gate.set()
+    for drain in drains:
+        await drain
+    assert (node.in_flight, [request.done for request in requests]) == (0, [True] * 3)
+
+
+async def test_drain_cancelled_leaves_other_drainers_waiting(graph: BlockGraph) -> None:
+    node, disk = await memory(graph)
+    disk.gate.clear()
+    request = start(node.context, node.flush())
+    one, other = start(node.context, node.drain()), start(node.context, node.drain())
+    one.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await one
+    assert not other.done
+    disk.gate.set()
+    await other
+    assert request.done
+
+
+async def test_close_drains_then_flushes_then_closes(graph: BlockGraph) -> None:
+    node, disk = await memory(graph)
+    disk.gate.clear()
+    write = start(node.context, node.pwritev(0, Buffers.of(b"w")))
+    closing = start(node.context, node.close())
+    assert disk.requests == [("pwritev", 0, 1)]
+    disk.gate.set()
+    await closing
+    assert write.done
+    assert (disk.requests, disk.closed) == ([("pwritev", 0, 1), ("flush", 0, 0)], True)
+
+
+async def test_close_failing_flush_closes_the_driver_and_raises(graph: BlockGraph) -> None:
+    node, disk = await memory(graph)
+    disk.errors["flush"] = errno.EIO
+    with pytest.raises(BlockError, match="disk: flush"):
+        await node.close()
+    assert disk.closed
+
+
+@pytest.mark.parametrize("method", ["flush", "preadv"])
+async def test_request_after_close_raises_block_error(graph: BlockGraph, method: str) -> None:
+    node, _ = await memory(graph)
+    await node.close()
+    requests: dict[str, Callable[[], Awaitable[None]]] = {
+        "flush": node.flush,
+        "preadv": partial(node.preadv, 0, Buffers()),
+    }
+    with pytest.raises(BlockError) as caught:
+        await requests[method]()
+    assert caught.value.errno == errno.ESHUTDOWN

@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What all tests share: run-context assertions on, an AioContext on the test's own loop (asyncio and uvloop)."""
+
+from __future__ import annotations
+
+import os
+
+# Before asyncemu is imported: the markers decide at import whether they assert.
+os.environ.setdefault("ASYNCEMU_DEBUG", "1")
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
+
+import pytest
+import uvloop
+
+from asyncemu.loop import AioContext
+from asyncemu.loop.markers import enter_vcpu_thread, leave_vcpu_thread
+
+
+def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> dict[str, Callable[[], Any]]:
+    """Every async test runs on uvloop, which the product uses; those marked ``both_loops`` on asyncio too."""
+    factories: dict[str, Callable[[], Any]] = {"uvloop": uvloop.new_event_loop}
+    if item.get_closest_marker("both_loops") is not None:
+        factories["asyncio"] = asyncio.new_event_loop
+    return factories
+
+
+@pytest.fixture
+async def context() -> AsyncIterator[AioContext]:
+    """A context whose home is the test's thread."""
+    context = AioContext(asyncio.get_running_loop(), "test")
+    yield context
+    context.close()
+
+
+@pytest.fixture
+def as_vcpu_thread() -> Iterator[None]:
+    """The test's thread counts as a vCPU thread."""
+    enter_vcpu_thread()
+    yield
+    leave_vcpu_thread()
