@@ -39,11 +39,12 @@ class GuestCpu(Protocol):
         """Make a running ``execute`` return at an instruction boundary, exactly. Lost when it is not running yet: the
         caller asks again. Any thread."""
 
-    def wants_to_run(self) -> bool:
-        """Is there an interrupt that ends a halt?"""
+    def wake_time(self) -> int | None:
+        """When a halted guest has to go on, ns of the VIRTUAL clock: 0, now; None, only for an interrupt from outside."""
 
     def deadline(self) -> int | None:
-        """When the guest's own timer raises an interrupt next, ns of the VIRTUAL clock."""
+        """When the guest's own timer raises its line next, ns of the VIRTUAL clock; None: it is up, or not set. Any
+        thread."""
 
     def clock_changed(self) -> None:
         """Guest time has been stopped or started since the last ``execute``."""

@@ -175,8 +175,6 @@ class VCpu:
     def _guest_timer_fired(self) -> None:
         deadline = self.cpu.deadline()
         if deadline is None:
-            return
-        if deadline <= self.clock.now():
             self.kick()
         else:
             self._guest_timer.mod_anticipate(deadline)
@@ -210,12 +208,12 @@ class VCpu:
             self._entries += 1
             reason = cpu.execute()
             self._in_guest = False
-            if reason is Exit.HALTED and not self._request and not cpu.wants_to_run():
+            if reason is Exit.HALTED and not self._request and (wake_time := cpu.wake_time()) != 0:
                 self._halts += 1
-                self._sleep(cpu.deadline())
+                self._sleep(wake_time)
 
     def _sleep(self, deadline: int | None) -> None:
-        """Until a kick, or until guest time is ``deadline`` ns."""
+        """Until a kick, or until guest time is ``deadline`` ns. A spurious return does no harm."""
         self._sleeping = True
         if not self._request:
             try:

@@ -456,3 +456,35 @@ async def test_buffered_nowait_unsupported_is_tried_once(
     await node.preadv(16, Buffers.of(got[1]))
     assert flags == [os.RWF_NOWAIT, 0, 0]
     assert b"".join(got) == contents(image)[:32]
+
+
+async def test_write_nowait_unsupported_is_tried_once(
+    graph: BlockGraph, image: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = await opened(graph, aio="threads")
+    flags: list[int] = []
+    pwritev = os.pwritev
+
+    def without_nowait(fd: int, buffers: Buffers, offset: int, flag: int = 0) -> int:
+        flags.append(flag)
+        return pwritev(fd, buffers, offset) if not flag else failing(errno.EOPNOTSUPP)()
+
+    monkeypatch.setattr(os, "pwritev", without_nowait)
+    await node.pwritev(0, Buffers.of(b"1"))
+    await node.pwritev(1, Buffers.of(b"2"))
+    assert flags == [os.RWF_NOWAIT, 0, 0]
+    assert contents(image)[:2] == b"12"
+
+
+async def test_write_partly_taken_in_place_gets_the_rest_to_the_engine(
+    graph: BlockGraph, image: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = await opened(graph, aio="threads")
+    pwritev = os.pwritev
+
+    def partly(fd: int, buffers: Buffers, offset: int, flag: int = 0) -> int:
+        return pwritev(fd, Buffers(buffers).split(700)[0] if flag else buffers, offset)
+
+    monkeypatch.setattr(os, "pwritev", partly)
+    await node.pwritev(10, Buffers.of(b"a" * 512, b"b" * 512))
+    assert contents(image)[10:1034] == b"a" * 512 + b"b" * 512

@@ -51,6 +51,9 @@ SEIP: Final = 1 << 9
 MEIP: Final = 1 << 11
 MACHINE_LINES: Final = MSIP | MTIP | MEIP
 
+#: Guests switch their timer off by setting it to the end of time (all ones) or near it: ticks.
+NEVER: Final = 1 << 63
+
 SUPERVISOR: Final = 1
 MACHINE: Final = 3
 
@@ -129,20 +132,21 @@ class RiscvCpu:
         if self.method is StopMethod.EXIT_CHECKS_OFF:
             emu_stop(self.handle)
 
-    def wants_to_run(self) -> bool:
+    def wake_time(self) -> int | None:
         if self.entry is None:
-            return False
-        lines = self._sampled_lines()
-        if not lines and not self._machine.read()[1] & SSIP:
-            return False
+            return None
+        # One look at the clock for both questions: between two, the deadline could pass unseen.
+        now = self.time()
+        lines = self._sampled_lines(now)
         _, pending, enabled = self.read_interrupt_csrs()
-        return bool((lines | pending) & enabled)
+        if (lines | pending) & enabled:
+            return 0
+        timer = self._timer
+        return timer[0] * NS_PER_TICK if timer is not None and now < timer[0] else None
 
     def deadline(self) -> int | None:
         timer = self._timer
-        if timer is None or self._timer_line_up(timer):
-            return None
-        return timer[0] * NS_PER_TICK
+        return timer[0] * NS_PER_TICK if timer is not None and self.time() < timer[0] else None
 
     def clock_changed(self) -> None:
         if self.native_state is not None:
@@ -181,33 +185,32 @@ class RiscvCpu:
     def set_timer(self, ticks: int, line: int) -> None:
         """Raise ``line`` (STIP or MTIP) once `time` reaches ``ticks``; lower it until then. vCPU thread."""
         self._timer = (ticks, line)
+        # Decided before the lines are sampled: a deadline that passes in between is armed as well, which does no harm.
+        ahead = self.time() < ticks
         if self._executing:
             self._update_lines_in_callback()
-        if not self._timer_line_up(self._timer) and ticks < 1 << 63:
+        if ahead and ticks < NEVER:
             self.on_deadline(ticks * NS_PER_TICK)
 
     def time(self) -> int:
         """The guest's `time` CSR: ticks of NS_PER_TICK."""
         return self.clock.now() // NS_PER_TICK
 
-    def _timer_line_up(self, timer: tuple[int, int]) -> bool:
-        return self.time() >= timer[0]
-
-    def _sampled_lines(self) -> int:
+    def _sampled_lines(self, now: int) -> int:
         timer = self._timer
         lines = self._lines
-        if timer is not None and self._timer_line_up(timer):
+        if timer is not None and now >= timer[0]:
             lines |= timer[1]
         return lines
 
     def _update_lines(self) -> None:
         """Bring MIP up to date, and take a machine interrupt if one is due. Outside the guest."""
-        lines = self._sampled_lines()
+        lines = self._sampled_lines(self.time())
         self._write_pending(lines)
         self.traps.take_machine_interrupt(lines & MACHINE_LINES)
 
     def _update_lines_in_callback(self) -> None:
-        lines = self._sampled_lines()
+        lines = self._sampled_lines(self.time())
         if lines & MACHINE_LINES or self.sbi is None:
             # A machine trap is built outside the guest: leave it at the end of this block.
             self.stop_in_callback()
@@ -356,7 +359,6 @@ class RiscvCpu:
         else:
             self._add_python_interrupt_hook()
         self.engine.hook_add(unicorn_const.UC_HOOK_INSN_INVALID, self._on_invalid_instruction)
-        self.engine.hook_add(unicorn_const.UC_HOOK_MEM_UNMAPPED, self._on_unmapped)
         self.clock_changed()
 
     def _add_python_interrupt_hook(self) -> None:
@@ -378,10 +380,6 @@ class RiscvCpu:
         except BaseException as error:
             self.callback_failed(error)
         return True
-
-    def _on_unmapped(self, _: Any, access: int, address: int, size: int, value: int, __: Any) -> bool:
-        self.traps.access_fault(access, address)
-        return False
 
     def _power_on(self) -> None:
         registers = [riscv_const.UC_RISCV_REG_X0 + number for number in self.arguments]
