@@ -29,7 +29,7 @@ from asyncemu.vcpu.cpu import Exit, GuestCpu
 ResultT = TypeVar("ResultT")
 
 #: How long to wait before asking again for an exit that may have been lost, in seconds: uvloop's timer resolution.
-REPEAT_KICK: Final = 0.001
+REPEAT_KICK: Final = 0.002
 
 
 class State(enum.Enum):
