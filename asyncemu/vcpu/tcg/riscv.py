@@ -37,7 +37,7 @@ from asyncemu.vcpu.tcg.exact_stop import (
     switch_exit_checks_off,
 )
 from asyncemu.vcpu.tcg.traps import Traps
-from asyncemu.vcpu.tcg.unicorn_library import Registers, emu_start, emu_stop, hook_add
+from asyncemu.vcpu.tcg.unicorn_library import Registers, emu_start, emu_stop, hook_add, read_instruction
 
 #: `time` counts at 10 MHz, as on QEMU's virt board: ns a tick.
 NS_PER_TICK: Final = 100
@@ -53,6 +53,8 @@ MACHINE_LINES: Final = MSIP | MTIP | MEIP
 
 #: Guests switch their timer off by setting it to the end of time (all ones) or near it: ticks.
 NEVER: Final = 1 << 63
+
+WFI: Final = 0x10500073
 
 SUPERVISOR: Final = 1
 MACHINE: Final = 3
@@ -402,7 +404,7 @@ class RiscvCpu:
 
     def _at_wfi(self) -> bool:
         """Is the instruction before PC a `wfi`? Only asked when slices hide why the guest came back."""
-        return self.traps.instruction_at(self._pc.read()[0] - 4) == 0x10500073
+        return read_instruction(self.handle, self._pc.read()[0] - 4) == WFI
 
 
 def _nobody() -> None:

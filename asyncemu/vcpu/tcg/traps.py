@@ -20,7 +20,7 @@ from unicorn import riscv_const as reg
 from unicorn import unicorn_const
 
 from asyncemu.vcpu.cpu import Exit, GuestFault
-from asyncemu.vcpu.tcg.unicorn_library import Registers, context_save
+from asyncemu.vcpu.tcg.unicorn_library import Registers, context_save, read_instruction
 
 if TYPE_CHECKING:
     from asyncemu.vcpu.tcg.riscv import RiscvCpu
@@ -213,22 +213,14 @@ class Traps:
 
     def _read_time(self, pc: int) -> bool:
         """Serve `rdtime`, which Unicorn does not know; False when the instruction is another one."""
-        instruction = self.instruction_at(pc)
-        if instruction & RDTIME_MASK != RDTIME:
+        instruction = read_instruction(self.cpu.handle, pc)
+        if instruction is None or instruction & RDTIME_MASK != RDTIME:
             return False
         target = instruction >> 7 & 31
         if target:
             self.cpu.engine.reg_write(reg.UC_RISCV_REG_X0 + target, self.cpu.time())
         self.counters["rdtime"] += 1
         return True
-
-    def instruction_at(self, pc: int) -> int:
-        """The 32 bits at the virtual address ``pc``; 0 when they can't be read."""
-        try:
-            code: bytes = self.cpu.engine.vmem_read(pc, 4, unicorn_const.UC_PROT_EXEC)
-        except unicorn.UcError:
-            return 0
-        return int.from_bytes(code, "little")
 
     def _find_bad_address(self) -> ctypes.c_uint64:
         """env->badaddr within our saved context: env is found by a sentinel in x31, badaddr is at a known offset."""

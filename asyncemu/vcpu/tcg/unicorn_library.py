@@ -12,6 +12,7 @@ import ctypes
 from typing import Any, Final
 
 import unicorn
+from unicorn.unicorn_const import UC_PROT_EXEC
 from unicorn.unicorn_py3.unicorn import uclib
 
 #: The release whose private structs are known.
@@ -36,6 +37,7 @@ emu_start: Final = _function(_releasing, "uc_emu_start", _handle, _u64, _u64, _u
 #: uc_emu_stop(uc): any thread.
 emu_stop: Final = _function(_quick, "uc_emu_stop", _handle)
 context_save: Final = _function(_quick, "uc_context_save", _handle, _pointer)
+_vmem_read = _function(_quick, "uc_vmem_read", _handle, _u64, ctypes.c_uint32, _pointer, _size)
 _reg_read_batch = _function(_quick, "uc_reg_read_batch", _handle, _pointer, _pointer, ctypes.c_int)
 _reg_write_batch = _function(_quick, "uc_reg_write_batch", _handle, _pointer, _pointer, ctypes.c_int)
 
@@ -61,6 +63,17 @@ def hook_add(handle: int, kind: int, callback: int, user_data: int) -> None:
     )
     if error:
         raise unicorn.UcError(error)
+
+
+def read_instruction(handle: int, address: int) -> int | None:
+    """The 32 bits at a virtual address, through the guest's page tables; None when they can't be fetched.
+
+    Unicorn's Python binding has no name for this function.
+    """
+    code = ctypes.c_uint32()
+    if _vmem_read(handle, address, UC_PROT_EXEC, ctypes.addressof(code), 4):
+        return None
+    return code.value
 
 
 class Registers:
