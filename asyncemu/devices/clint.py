@@ -6,6 +6,7 @@ Lives with the vCPUs: served at once on the vCPU's thread.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final, Protocol
 
 # ACLINT 1.0, section 1.1: MSWI, then MTIMER's compare registers, then the time.
@@ -28,20 +29,21 @@ class ClintHart(Protocol):
 
 
 class Clint:
-    """One for all harts. ``active`` is False where our own SBI owns the harts' timers: then writes change nothing but
-    the registers."""
+    """One for ``count`` harts, which may be put into the list ``harts`` later. While ``active`` is False, because our own
+    SBI owns the harts' timers, writes change nothing but the registers."""
 
     size = SIZE
 
-    def __init__(self, harts: list[ClintHart], active: bool) -> None:
+    def __init__(self, harts: Sequence[ClintHart], count: int) -> None:
         self._harts = harts
-        self._active = active
+        self._count = count
+        self.active = False
         self.reset()
 
     def reset(self) -> None:
         """Power-on: no interrupt, compare registers at their highest."""
-        self._software = [0] * len(self._harts)
-        self._compare = [(1 << 64) - 1] * len(self._harts)
+        self._software = [0] * self._count
+        self._compare = [(1 << 64) - 1] * self._count
 
     def mmio_read(self, offset: int, size: int) -> int:
         """Registers read in any aligned width up to theirs."""
@@ -49,10 +51,10 @@ class Clint:
             value, low = self._harts[0].time(), offset - MTIME
         elif offset >= MTIMECMP:
             hart, low = divmod(offset - MTIMECMP, 8)
-            value = self._compare[hart] if hart < len(self._harts) else 0
+            value = self._compare[hart] if hart < self._count else 0
         else:
             hart, low = divmod(offset - MSIP, 4)
-            value = self._software[hart] if hart < len(self._harts) else 0
+            value = self._software[hart] if hart < self._count else 0
         return value >> 8 * low & ((1 << 8 * size) - 1)
 
     def mmio_write(self, offset: int, size: int, value: int) -> None:
@@ -61,14 +63,14 @@ class Clint:
             return
         if offset >= MTIMECMP:
             hart, low = divmod(offset - MTIMECMP, 8)
-            if hart < len(self._harts):
+            if hart < self._count:
                 mask = ((1 << 8 * size) - 1) << 8 * low
                 self._compare[hart] = self._compare[hart] & ~mask | value << 8 * low & mask
-                if self._active:
+                if self.active:
                     self._harts[hart].set_timer(self._compare[hart], MTIP_LINE)
         else:
             hart, _ = divmod(offset - MSIP, 4)
-            if hart < len(self._harts):
+            if hart < self._count:
                 self._software[hart] = value & 1
-                if self._active:
+                if self.active:
                     self._harts[hart].set_line(MSIP_LINE, bool(value & 1))

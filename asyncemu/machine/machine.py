@@ -107,7 +107,7 @@ class Machine:
         self._boot = await self.context.worker_pool.run(
             boot.prepare, self.options, self.board.ram_base, self._device_tree
         )
-        await self._make_vcpu()
+        self._make_vcpu()
 
     async def _add_chardev(self, configured: Configured, where: str) -> None:
         name = configured.identity
@@ -141,8 +141,7 @@ class Machine:
             raise ConfigError(where, str(error)) from error
 
     def _lookup(self, kind: str, name: str) -> Any:
-        table: Mapping[str, Any] = {"chardev": self.chardevs, "blockdev": self.block.nodes}[kind]
-        return table[name]
+        return self.chardevs[name] if kind == "chardev" else self.block.nodes[name]
 
     def _connect_serial(self) -> None:
         name = self.options.serial
@@ -158,16 +157,14 @@ class Machine:
     def _device_tree(self, initrd: tuple[int, int] | None) -> bytes:
         return self.board.device_tree(self.options.append, initrd)
 
-    async def _make_vcpu(self) -> None:
+    def _make_vcpu(self) -> None:
         sbi = None if self._boot.firmware else Sbi(self, self.memory)
-        cpu = RiscvCpu(self.memory, self.clocks.virtual, sbi=sbi)
-        self.board.wire([cpu], self._boot.firmware)
-        cpu.set_entry(self._boot.entry, self._boot.arguments)
         self._boot.load(self.board.ram_base, self.ram)
+        cpu = RiscvCpu(self.memory, self.clocks.virtual, self._boot.entry, self._boot.arguments, sbi=sbi)
+        self.board.wire([cpu], self._boot.firmware)
         vcpu = VCpu(cpu, self.context, self.clocks.virtual, "CPU 0/TCG", self._vcpu_failed)
         self.vcpus.append(vcpu)
         vcpu.start()
-        await vcpu.run_on_cpu(cpu.reset)
 
     # ---- running
 

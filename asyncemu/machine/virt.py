@@ -33,6 +33,8 @@ VIRTIO: Final = (0x1000_1000, 0x1000)
 VIRTIO_SLOTS: Final = 8
 RAM_BASE: Final = 0x8000_0000
 
+HARTS: Final = 1
+
 # PLIC sources.
 VIRTIO_IRQ: Final = 1
 UART_IRQ: Final = 10
@@ -54,7 +56,9 @@ class Virt:
         self.environment = environment
         self.memory = memory
         self.ram = ram
+        # Shared with the CLINT; the harts come last.
         self.cpus: list[RiscvCpu] = []
+        self.clint = Clint(self.cpus, HARTS)
         self.plic = Plic(PLIC_SOURCES, [self._output(0, MEIP), self._output(0, SEIP)])
         self.test = SifiveTest(Options(), "test", environment)
         self.rtc = GoldfishRtc(Options(), "rtc", environment)
@@ -72,6 +76,7 @@ class Virt:
         memory.add_ram(RAM_BASE, ram)
         memory.add_mmio(*TEST, self.test, "test")
         memory.add_mmio(*RTC, self.rtc, "rtc")
+        memory.add_mmio(*CLINT, self.clint, "clint")
         memory.add_mmio(*PLIC, self.plic, "plic")
         memory.add_mmio(*UART, self.uart, "serial0")
         for index, slot in enumerate(self.slots):
@@ -115,10 +120,9 @@ class Virt:
         self._platform_next = address + size
 
     def wire(self, cpus: list[RiscvCpu], firmware: bool) -> None:
-        """Connect the harts' timers. Before the harts make their engines, which map what is there then."""
-        self.clint = Clint(list(cpus), firmware)
-        self.memory.add_mmio(*CLINT, self.clint, "clint")
-        self.cpus = cpus
+        """Connect the harts. After all devices are there: a hart maps what is in the address space when it is made."""
+        self.cpus += cpus
+        self.clint.active = firmware
 
     async def reset(self) -> None:
         """Power-on state of what is not a user's device."""

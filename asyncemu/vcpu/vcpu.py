@@ -124,9 +124,9 @@ class VCpu:
                 result = function()
             except Exception as error:
                 failure = error
-                self.context.schedule_oneshot(lambda: future.cancelled() or future.set_exception(failure))
+                self.context.schedule_oneshot(lambda: None if future.done() else future.set_exception(failure))
             else:
-                self.context.schedule_oneshot(lambda: future.cancelled() or future.set_result(result))
+                self.context.schedule_oneshot(lambda: None if future.done() else future.set_result(result))
 
         self.async_run_on_cpu(job)
         return await future

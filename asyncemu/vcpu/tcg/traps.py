@@ -23,6 +23,7 @@ from asyncemu.vcpu.cpu import Exit, GuestFault
 from asyncemu.vcpu.tcg.unicorn_library import Registers, context_save, read_instruction
 
 if TYPE_CHECKING:
+    from asyncemu.vcpu.tcg.engine import Engine
     from asyncemu.vcpu.tcg.riscv import RiscvCpu
 
 INTERRUPT: Final = 1 << 63
@@ -66,12 +67,11 @@ _MASK64: Final = (1 << 64) - 1
 class Traps:
     """The traps of one RiscvCpu. vCPU thread only."""
 
-    def __init__(self, cpu: RiscvCpu) -> None:
+    def __init__(self, cpu: RiscvCpu, engine: Engine) -> None:
         self.cpu = cpu
+        self.engine = engine
         self.counters: Counter[str] = Counter()
-        #: A machine interrupt is pending that the guest has not enabled.
-        self.look_again = False
-        handle = cpu.handle
+        handle = engine.handle
         self._where = Registers(handle, reg.UC_RISCV_REG_PC, reg.UC_RISCV_REG_PRIV)
         self._resume = Registers(handle, reg.UC_RISCV_REG_PRIV, reg.UC_RISCV_REG_PC)
         self._s_read = Registers(handle, reg.UC_RISCV_REG_SSTATUS, reg.UC_RISCV_REG_STVEC)
@@ -96,7 +96,7 @@ class Traps:
         )
         self._arguments = Registers(handle, *(reg.UC_RISCV_REG_X0 + number for number in range(10, 18)))
         self._results = Registers(handle, reg.UC_RISCV_REG_X10, reg.UC_RISCV_REG_X11)
-        self._context: Any = cpu.engine.context_save()
+        self._context: Any = engine.uc.context_save()
         self._context_pointer = ctypes.cast(self._context._context, ctypes.c_void_p).value
         self._bad_address = self._find_bad_address()
 
@@ -119,7 +119,7 @@ class Traps:
             return
         value = 0
         if number in _ADDRESS_CAUSES:
-            context_save(cpu.handle, self._context_pointer)
+            context_save(self.engine.handle, self._context_pointer)
             value = self._bad_address.value
         self.counters[f"exception-{number}"] += 1
         self._deliver(number, privilege, pc, value)
@@ -145,11 +145,13 @@ class Traps:
         self._deliver(cause, privilege, pc, 0)
         return Exit.STOPPED
 
-    def take_machine_interrupt(self, lines: int) -> None:
-        """Trap into M-mode when one of ``lines`` (MSIP, MTIP, MEIP) is enabled there. Outside the guest."""
-        self.look_again = False
-        if not lines or self.cpu.sbi is not None:
-            return
+    def take_machine_interrupt(self, lines: int) -> bool:
+        """Trap into M-mode when one of ``lines`` (MSIP, MTIP, MEIP) is enabled there. Outside the guest.
+
+        True when one has to wait because the guest has not enabled it.
+        """
+        if not lines:
+            return False
         privilege, _, enabled = self.cpu.read_interrupt_csrs()
         pc, _ = self._where.read()
         self.cpu.set_privilege(3)
@@ -160,9 +162,9 @@ class Traps:
             code = 11 if due & 1 << 11 else 3 if due & 1 << 3 else 7
             self.counters[f"machine-interrupt-{code}"] += 1
             self._enter_machine(INTERRUPT | code, privilege, pc, 0)
-        else:
-            self.cpu.set_privilege(privilege)
-            self.look_again = True
+            return False
+        self.cpu.set_privilege(privilege)
+        return True
 
     # ---- delivery
 
@@ -213,21 +215,21 @@ class Traps:
 
     def _read_time(self, pc: int) -> bool:
         """Serve `rdtime`, which Unicorn does not know; False when the instruction is another one."""
-        instruction = read_instruction(self.cpu.handle, pc)
+        instruction = read_instruction(self.engine.handle, pc)
         if instruction is None or instruction & RDTIME_MASK != RDTIME:
             return False
         target = instruction >> 7 & 31
         if target:
-            self.cpu.engine.reg_write(reg.UC_RISCV_REG_X0 + target, self.cpu.time())
+            self.engine.uc.reg_write(reg.UC_RISCV_REG_X0 + target, self.cpu.time())
         self.counters["rdtime"] += 1
         return True
 
     def _find_bad_address(self) -> ctypes.c_uint64:
         """env->badaddr within our saved context: env is found by a sentinel in x31, badaddr is at a known offset."""
-        engine = self.cpu.engine
-        engine.reg_write(reg.UC_RISCV_REG_X31, _SENTINEL)
-        context_save(self.cpu.handle, self._context_pointer)
-        engine.reg_write(reg.UC_RISCV_REG_X31, 0)
+        engine = self.engine
+        engine.uc.reg_write(reg.UC_RISCV_REG_X31, _SENTINEL)
+        context_save(engine.handle, self._context_pointer)
+        engine.uc.reg_write(reg.UC_RISCV_REG_X31, 0)
         saved = bytes(self._context)
         env = saved.index(struct.pack("<Q", _SENTINEL)) - 31 * 8
         assert self._context_pointer is not None
