@@ -10,13 +10,14 @@ Attributes that options refer to (``drive``, ``chardev``) are set between constr
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, TypeVar
 
-from asyncemu.coroutines import start
-from asyncemu.loop import AioContext, Clocks, PostedQueue
+from asyncemu import coroutines
+from asyncemu.loop import AioContext, Clocks, PostedQueue, home
 from asyncemu.memory import AddressSpace
 from asyncemu.plugins import Options, Plugin
 
@@ -74,20 +75,35 @@ class Device(Plugin[OptionsT]):
         """Back to the state of power-on."""
 
     def posted_queue(self, on_error: Callable[[BaseException], None]) -> PostedQueue:
-        """A queue for what vCPU threads post to this device's home."""
-        return PostedQueue(self.context, self._start_posted, on_error)
+        """A queue for what vCPU threads post to this device's home; ``on_error`` gets what it raises."""
 
-    def _start_posted(self, body: Coroutine[Any, Any, Any], done: Callable[[], None]) -> bool:
-        """Run a posted coroutine; True when it was done at once, else ``done`` is called later."""
-        suspended = False
+        def start_in_place(body: Coroutine[Any, Any, Any], done: Callable[[], None]) -> bool:
+            suspended = False
 
-        def ended(_: object) -> None:
-            if suspended:
-                done()
+            def ended(coroutine: coroutines.Coroutine[Any]) -> None:
+                if coroutine.error is not None:
+                    on_error(coroutine.error)
+                if suspended:
+                    done()
 
-        coroutine = start(self.context, body, ended)
-        suspended = not coroutine.done
-        return not suspended
+            suspended = not coroutines.start(self.context, body, ended).done
+            return not suspended
+
+        return PostedQueue(self.context, start_in_place, on_error)
+
+    @home
+    async def wait_posted(self, posted: PostedQueue) -> None:
+        """Return when all is done that has been posted; at once when the queue is closed."""
+        if posted.idle:
+            return
+        done: asyncio.Future[None] = self.context.loop.create_future()
+
+        def passed() -> None:
+            if not done.done():
+                done.set_result(None)
+
+        posted.post(passed)
+        await done
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.id}>"

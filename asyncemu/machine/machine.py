@@ -192,9 +192,10 @@ class Machine:
         if self.state is not RunState.RUNNING:
             return
         self.state = RunState.PAUSED
-        self.clocks.run_virtual(False)
         for vcpu in self.vcpus:
             await vcpu.pause()
+        # Not before: a guest that reads the time until it is out would see it go back when it is let in again.
+        self.clocks.run_virtual(False)
         for node in list(self.block.nodes.values()):
             await node.drain()
 

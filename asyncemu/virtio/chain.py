@@ -9,9 +9,11 @@ from asyncemu.memory import Buffers
 class Chain:
     """A descriptor chain that has passed all checks (virtio 1.2, 2.7.4).
 
-    ``readable`` is what the driver wrote for the device, ``writable`` where the device answers; both are the device's to
-    take apart. The runtime gives the chain back when the handler is done; ``written`` says how many bytes of the
+    ``readable`` is what the driver wrote for the device, ``writable`` where the device answers; both are the device's
+    to take apart. The runtime gives the chain back when the handler is done; ``written`` says how many bytes of the
     writable part, from its start, hold an answer then: all of them unless the handler sets it.
+
+    The guest chooses the lengths, and may let descriptors overlap: a handler that copies says how much at most.
     """
 
     __slots__ = ("head", "readable", "spans", "writable", "written")

@@ -32,6 +32,9 @@ DESC_INDIRECT: Final = 4
 AVAIL_NO_INTERRUPT: Final = 1
 USED_NO_NOTIFY: Final = 1
 
+#: Bytes of one chain at most: 2.7.5.2.
+MAX_CHAIN_BYTES: Final = 1 << 32
+
 #: Queue sizes are powers of two up to this: 2.7.
 MAX_QUEUE_SIZE: Final = 32768
 

@@ -24,7 +24,7 @@ from typing import Any, ClassVar, Protocol, TypeVar
 
 from asyncemu.devices import Device, Environment
 from asyncemu.errors import AsyncemuError, GuestError
-from asyncemu.loop import home
+from asyncemu.loop import any_thread, home
 from asyncemu.plugins import Options
 from asyncemu.virtio.defs import F_EVENT_IDX, F_INDIRECT_DESC, F_VERSION_1
 from asyncemu.virtio.queue_declaration import QueueDeclaration, declared_queues
@@ -81,7 +81,9 @@ class VirtioDevice(Device[OptionsT]):
         super().__init_subclass__(name=name, **arguments)
         if device_id:
             cls.device_id = device_id
-        cls.queue_declarations = (*cls.queue_declarations, *declared_queues(cls))
+        # By name: a subclass that declares a queue of its base again replaces it, in its place.
+        declarations = {each.name: each for each in (*cls.queue_declarations, *declared_queues(cls))}
+        cls.queue_declarations = tuple(declarations.values())
 
     def __init__(self, options: OptionsT, id: str, environment: Environment) -> None:
         super().__init__(options, id, environment)
@@ -94,8 +96,9 @@ class VirtioDevice(Device[OptionsT]):
 
     # ---- for authors
 
+    @any_thread
     def features(self) -> int:
-        """Feature bits of the device type that are offered."""
+        """Feature bits of the device type that are offered; asked by vCPU threads, from ``realize`` on always the same."""
         return self.FEATURES
 
     def declare_queues(self) -> list[QueueDeclaration]:
@@ -110,7 +113,7 @@ class VirtioDevice(Device[OptionsT]):
         """The driver is ready: queues are served from now on."""
 
     def before_reset(self) -> None:
-        """A reset begins: release what requests in flight may wait for."""
+        """A reset begins: release what requests in flight may wait for, and forget chains of buffer queues."""
 
     def write_config(self, offset: int, data: bytes) -> None:
         """The driver has written ``data`` into the configuration space; most of it is read-only, and ignored."""
@@ -161,12 +164,26 @@ class VirtioDevice(Device[OptionsT]):
             return
         self.negotiated = negotiated
         self.state = State.ACTIVE
-        self.activated()
         for index, queue in queues.items():
             self.queues[index].activate(queue)
+        self.activated()
+
+    @home
+    def start_queue(self, index: int, queue: SplitQueue) -> None:
+        """The driver has set one more queue up after DRIVER_OK."""
+        if self.state is State.ACTIVE:
+            self.queues[index].activate(queue)
+
+    @home
+    async def stop_queue(self, index: int) -> None:
+        """The driver takes one queue back; returns when nothing of it is in flight."""
+        await self.queues[index].deactivate()
 
     async def reset(self) -> None:
         """Status 0, or the machine's reset: returns when no request is in flight and no memory will be touched."""
+        # All of them first: while one finishes its requests, another must not begin new ones.
+        for queue in self.queues:
+            queue.stop()
         self.before_reset()
         for queue in self.queues:
             await queue.deactivate()
@@ -189,5 +206,5 @@ class VirtioDevice(Device[OptionsT]):
             message = f"request handler of {self!r}"
             self.context.loop.call_exception_handler({"message": message, "exception": error})
         for queue in self.queues:
-            queue.queue = None
+            queue.stop()
         self.transport.needs_reset()

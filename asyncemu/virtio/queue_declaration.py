@@ -14,6 +14,7 @@ makes a queue whose chains the device takes when it has something for them: ``se
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, overload
@@ -41,6 +42,8 @@ class HandlerQueue:
     """What ``@virtqueue`` leaves in the class: the handler with its declaration."""
 
     def __init__(self, handler: Handler, size: int | str, count: str, on_reset: Literal["finish", "cancel"]) -> None:
+        if not inspect.iscoroutinefunction(handler):
+            raise TypeError(f"the handler of a virtqueue is an async function, {handler.__qualname__} is not")
         self.handler = handler
         self.declaration = QueueDeclaration(handler.__name__, size, handler, count, on_reset)
         self.__doc__ = handler.__doc__
@@ -76,7 +79,7 @@ def virtqueue(
     """Declare a queue of at most ``size`` entries whose chains the decorated coroutine handles, several at a time.
 
     ``size`` may name an option that says it, as ``count`` names one that says how many such queues there are.
-    On a reset by the driver, requests in flight are finished first, or cancelled (``on_reset="cancel"``) where they may
+    A queue of the same name in a base class is replaced. On a reset by the driver, requests in flight are finished first, or cancelled (``on_reset="cancel"``) where they may
     wait for something that never comes.
     """
     return lambda handler: HandlerQueue(handler, size, count, on_reset)

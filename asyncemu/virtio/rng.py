@@ -12,8 +12,8 @@ from asyncemu.virtio.chain import Chain
 from asyncemu.virtio.device import VirtioDevice
 from asyncemu.virtio.queue_declaration import virtqueue
 
-#: Bytes answered at once, whatever the guest asks for: about 100 µs of the host's generator, so that a greedy guest does
-#: not hold up the loop. 5.4.6.1 allows fewer than asked for, but not none.
+#: Bytes answered at once, whatever the guest asks for: about 100 µs of the host's generator, so that a greedy guest
+#: does not hold up the loop. 5.4.6.1 allows fewer than asked for, but not none.
 MAX_BYTES: Final = 64 * 1024
 
 

@@ -51,18 +51,15 @@ class QueueRunner:
         self._doorbell.schedule()
 
     @home
-    async def deactivate(self) -> None:
-        """Stop popping, and return when nothing of this queue is in flight."""
+    def stop(self) -> None:
+        """Pop no more. What is in flight goes on, and is not given back."""
         self.queue = None
         self._doorbell.cancel()
 
     @home
-    def give_back(self, chain: Chain) -> None:
-        """The device is done with a chain: the driver gets it, and an interrupt if it wants one."""
-        if self.queue is not None:
-            self.queue.push(chain)
-            if self.queue.publish():
-                self._interrupt()
+    async def deactivate(self) -> None:
+        """Stop, and return when nothing of this queue is in flight."""
+        self.stop()
 
     def _serve(self) -> None:
         raise TypeError(f"{type(self).__name__} does not define _serve()")
@@ -93,8 +90,9 @@ class HandlerRunner(QueueRunner):
         """Chains that are being handled."""
         return len(self._in_flight)
 
+    @home
     async def deactivate(self) -> None:
-        await super().deactivate()
+        self.stop()
         if self._on_reset == "cancel":
             for coroutine in list(self._in_flight):
                 coroutine.cancel()
@@ -109,18 +107,7 @@ class HandlerRunner(QueueRunner):
             return
         self._in_batch = True
         try:
-            queue.suppress_notifications()
-            more = True
-            for _ in range(BATCH):
-                chain = queue.pop()
-                if chain is None:
-                    more = queue.enable_notifications()
-                    if not more:
-                        break
-                    continue
-                self._begin(queue, chain)
-            if more:
-                self._doorbell.schedule()
+            self._begin_batch(queue)
         except GuestError as error:
             self._failed(error)
         finally:
@@ -129,7 +116,20 @@ class HandlerRunner(QueueRunner):
         if queue.publish():
             self._interrupt()
 
-    def _begin(self, queue: SplitQueue, chain: Chain) -> None:
+    def _begin_batch(self, queue: SplitQueue) -> None:
+        queue.suppress_notifications()
+        for _ in range(BATCH):
+            # A handler that failed has stopped the queue.
+            if self.queue is None:
+                return
+            chain = queue.pop()
+            if chain is not None:
+                self._begin(chain)
+            elif not queue.enable_notifications():
+                return
+        self._doorbell.schedule()
+
+    def _begin(self, chain: Chain) -> None:
         coroutine = coroutines.Coroutine(self.context, self._handler(chain), self._ended)
         self._in_flight[coroutine] = chain
         coroutine.enter()
@@ -137,19 +137,25 @@ class HandlerRunner(QueueRunner):
     def _ended(self, coroutine: coroutines.Coroutine[None]) -> None:
         chain = self._in_flight.pop(coroutine)
         error = coroutine.error
-        if error is not None and not isinstance(error, asyncio.CancelledError):
+        if error is None:
+            if self.queue is not None:
+                self.queue.push(chain)
+                if not self._in_batch and self.queue.publish():
+                    self._interrupt()
+        elif self.queue is not None or not isinstance(error, asyncio.CancelledError):
+            # Cancelled by a reset is the one good way not to answer.
             self._failed(error)
-        elif self.queue is not None and error is None:
-            self.queue.push(chain)
-            if not self._in_batch and self.queue.publish():
-                self._interrupt()
         if self._idle is not None and not self._in_flight:
             self._idle.set_result(None)
             self._idle = None
 
 
 class BufferQueue(QueueRunner):
-    """A queue that the device takes chains from when it wants them: ``pop`` or ``await get``, then ``give_back``."""
+    """A queue that the device takes chains from when it wants them: ``pop`` or ``await get``, then ``give_back``.
+
+    Between the two the chain's views are the device's, unless ``VirtioDevice.before_reset`` is called: from then on it
+    must not touch them, and giving the chain back does nothing.
+    """
 
     def __init__(
         self,
@@ -160,9 +166,15 @@ class BufferQueue(QueueRunner):
         failed: Callable[[BaseException], None],
     ) -> None:
         super().__init__(context, name, max_size, interrupt, failed)
-        #: Called at home when chains have become available after ``pop`` found none.
+        #: Called at home when chains have become available after there were none.
         self.on_available: Callable[[], None] | None = None
         self._waiters: list[asyncio.Future[None]] = []
+        self._popped: set[Chain] = set()
+
+    @home
+    def stop(self) -> None:
+        super().stop()
+        self._popped.clear()
 
     @home
     def pop(self) -> Chain | None:
@@ -177,7 +189,19 @@ class BufferQueue(QueueRunner):
         except GuestError as error:
             self._failed(error)
             return None
+        if chain is not None:
+            self._popped.add(chain)
         return chain
+
+    @home
+    def give_back(self, chain: Chain) -> None:
+        """The device is done with a chain: the driver gets it, and an interrupt if it wants one."""
+        if self.queue is None or chain not in self._popped:
+            return
+        self._popped.remove(chain)
+        self.queue.push(chain)
+        if self.queue.publish():
+            self._interrupt()
 
     @home
     async def get(self) -> Chain:
@@ -190,10 +214,14 @@ class BufferQueue(QueueRunner):
 
     @property
     def available(self) -> int:
-        """Chains that can be popped now; 0 when the queue is broken or not set up."""
+        """Chains that can be popped now; when there are none, ``on_available`` will be called. Home only."""
+        queue = self.queue
+        if queue is None:
+            return 0
         try:
-            return self.queue.pending() if self.queue is not None else 0
-        except GuestError:
+            return queue.pending() or (queue.pending() if queue.enable_notifications() else 0)
+        except GuestError as error:
+            self._failed(error)
             return 0
 
     def _serve(self) -> None:

@@ -25,6 +25,7 @@ from asyncemu.virtio.defs import (
     DESC_INDIRECT,
     DESC_NEXT,
     DESC_WRITE,
+    MAX_CHAIN_BYTES,
     MAX_QUEUE_SIZE,
     USED_NO_NOTIFY,
 )
@@ -71,8 +72,8 @@ class SplitQueue:
         #: Index of the next available entry to take, and of the next used entry to write: mod 2**16.
         self.next_available = 0
         self.next_used = 0
-        self._signalled = 0
-        self._signalled_valid = False
+        # What the driver has been shown: the used index in its memory is its to scribble on, this is not.
+        self._published = 0
 
     # ---- from the driver
 
@@ -88,6 +89,9 @@ class SplitQueue:
         if self._available[1] == self.next_available:
             return None
         self.pending()
+        if (self.next_available - self.next_used) & 0xFFFF >= self.size:
+            # Each buffer holds a descriptor until it is used, so there are never more: this bounds what is in flight.
+            raise GuestError(f"more than {self.size} buffers in a queue of {self.size}")
         head = self._available[2 + (self.next_available & self._mask)]
         chain = self._walk(head)
         self.next_available = (self.next_available + 1) & 0xFFFF
@@ -101,6 +105,7 @@ class SplitQueue:
         table, entries = self._table, self.size
         index = head
         inside_indirect = False
+        total = 0
         for _ in range(MAX_CHAIN):
             if index >= entries:
                 raise GuestError(f"descriptor {index} in a table of {entries}")
@@ -116,6 +121,9 @@ class SplitQueue:
                 continue
             if not length:
                 raise GuestError(f"descriptor {index} has no length")
+            total += length
+            if total >= MAX_CHAIN_BYTES:
+                raise GuestError(f"a chain of {total} bytes or more")
             view = memory_view(address, length)
             if flags & DESC_WRITE:
                 writable.append(view)
@@ -150,22 +158,16 @@ class SplitQueue:
 
     def publish(self) -> bool:
         """Show the driver all that was pushed; True when it wants an interrupt for it."""
-        if self._used_index[1] == self.next_used:
+        old, new = self._published, self.next_used
+        if old == new:
             return False
         # x86 does not reorder stores with stores: the ring entries are visible before the index.
-        self._used_index[1] = self.next_used
+        self._used_index[1] = self._published = new
         full_barrier()
         if not self.event_index:
             return not self._available[0] & AVAIL_NO_INTERRUPT
-        # 2.7.7.2: has used_event been passed since the last time?
-        new, old = self.next_used, self._signalled
-        wanted = (new - self._available[self._used_event] - 1) & 0xFFFF < (new - old) & 0xFFFF
-        if not self._signalled_valid or wanted:
-            self._signalled_valid = True
-            self._signalled = new
-            return True
-        self._signalled = new
-        return False
+        # 2.7.7.2: is the entry that used_event names among those just shown?
+        return (new - self._available[self._used_event] - 1) & 0xFFFF < (new - old) & 0xFFFF
 
     def suppress_notifications(self) -> None:
         """We are looking at the ring: the driver need not ring. 2.7.10."""

@@ -24,8 +24,8 @@ _PAGE: Final = 4096
 
 
 class Engine:
-    """``on_exception(number)`` and ``on_breakpoint()`` are called on the vCPU's thread inside the guest; ``native_time``
-    says that `rdtime` may read the kernel's clock in native code."""
+    """``on_exception(number)`` is called on the vCPU's thread inside the guest; ``native_time`` says that `rdtime` may read
+    the kernel's clock in native code."""
 
     def __init__(
         self,
@@ -33,13 +33,11 @@ class Engine:
         method: StopMethod,
         ns_per_tick: int,
         on_exception: Callable[[int], None],
-        on_breakpoint: Callable[[], None],
         *,
         native_time: bool,
     ) -> None:
         self.method = method
         self._on_exception = on_exception
-        self._on_breakpoint = on_breakpoint
         #: Raised in a callback, where it can't cross the translator's C code; the caller of ``run`` raises it again.
         self.callback_error: BaseException | None = None
         #: A stop was asked for since ``run`` was entered or left last.
@@ -127,7 +125,6 @@ class Engine:
         if state is not None and self.method is StopMethod.BLOCK_HOOK:
             hook_add(self.handle, unicorn_const.UC_HOOK_BLOCK, module.on_block, ctypes.addressof(state))
         # No hook on memory: with any, every load and store of the guest leaves the fast path.
-        self.uc.hook_add(unicorn_const.UC_HOOK_INSN_INVALID, self._invalid_instruction)
         return state
 
     def _exception(self, _: int, number: int, __: int) -> None:
@@ -135,13 +132,6 @@ class Engine:
             self._on_exception(number)
         except BaseException as error:
             self._callback_failed(error)
-
-    def _invalid_instruction(self, _: Any, __: Any) -> bool:
-        try:
-            self._on_breakpoint()
-        except BaseException as error:
-            self._callback_failed(error)
-        return True
 
     def _callback_failed(self, error: BaseException) -> None:
         self.callback_error = error

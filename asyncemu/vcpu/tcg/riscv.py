@@ -158,7 +158,6 @@ class RiscvCpu:
             self.method,
             NS_PER_TICK,
             lambda number: self.traps.synchronous(number),
-            lambda: self.traps.breakpoint(),
             native_time=self.clock.source.follows_kernel,
         )
         handle = self.engine.handle

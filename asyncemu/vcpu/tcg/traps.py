@@ -40,8 +40,9 @@ ECALL_FROM_M: Final = 11
 #: Causes whose tval is the address that env->badaddr keeps: misaligned, access and page faults.
 _ADDRESS_CAUSES: Final = frozenset((0, 1, 4, 5, 6, 7, 12, 13, 15))
 
-#: What emu_start returns for an access where nothing is mapped.
-_ACCESS_FAULTS: Final = {
+#: What emu_start returns for `ebreak`, and for an access where nothing is mapped.
+_ERROR_CAUSES: Final = {
+    unicorn_const.UC_ERR_INSN_INVALID: BREAKPOINT,
     unicorn_const.UC_ERR_READ_UNMAPPED: LOAD_ACCESS,
     unicorn_const.UC_ERR_WRITE_UNMAPPED: STORE_ACCESS,
     unicorn_const.UC_ERR_FETCH_UNMAPPED: INSTRUCTION_ACCESS,
@@ -124,25 +125,19 @@ class Traps:
         self.counters[f"exception-{number}"] += 1
         self._deliver(number, privilege, pc, value)
 
-    def breakpoint(self) -> None:
-        """`ebreak`. Inside UC_HOOK_INSN_INVALID, where PC is at the instruction."""
-        pc, privilege = self._where.read()
-        self.counters[f"exception-{BREAKPOINT}"] += 1
-        self._deliver(BREAKPOINT, privilege, pc, pc)
-
     def engine_error(self, error: int) -> Exit:
-        """emu_start has returned ``error``: an access where nothing is mapped, or the end. Outside the guest.
+        """emu_start has returned ``error``: `ebreak`, an access where nothing is mapped, or the end. Outside the guest.
 
-        PC is exact for a load and a fetch. Behind a store the rest of its block has run, so that fault is late, like the
+        PC is exact for `ebreak`, a load and a fetch. Behind a store the rest of its block has run, so that fault is late, like the
         bus errors of real machines; no instruction runs twice. A hook would tell the address and the exact PC, but with
         any hook on memory every load and store of the guest leaves the fast path: a boot takes 2.4 times as long.
         """
         pc, privilege = self._where.read()
-        cause = _ACCESS_FAULTS.get(error)
+        cause = _ERROR_CAUSES.get(error)
         if cause is None:
             raise GuestFault(f"hart {self.cpu.hart_id} at {pc:#x}: {unicorn.UcError(error)}")
         self.counters[f"exception-{cause}"] += 1
-        self._deliver(cause, privilege, pc, 0)
+        self._deliver(cause, privilege, pc, pc if cause == BREAKPOINT else 0)
         return Exit.STOPPED
 
     def take_machine_interrupt(self, lines: int) -> bool:
