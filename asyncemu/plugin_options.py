@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """From a table in vm.toml to a plug-in class and its checked options.
 
-Pydantic finds all that is wrong at once; here its findings become ConfigErrors that name the TOML path, the problem in
-the user's words and the nearest known key.
+Pydantic finds all that is wrong at once; ``option_errors`` says it in the user's words.
 """
 
 from __future__ import annotations
 
-import typing
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import AfterValidator, BaseModel, ValidationError, ValidationInfo
 
 from asyncemu.errors import ConfigError, ConfigErrors
-from asyncemu.plugins import Options, Plugin, find, names, nearest
+from asyncemu.plugins import Options, Plugin, find, names
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
@@ -28,12 +27,24 @@ DRIVER_KEY = {"blockdev": "driver", "chardev": "backend", "netdev": "type", "dev
 
 
 def _relative_to_config(path: Path, info: ValidationInfo) -> Path:
+    if path == Path():
+        raise ValueError("is empty; give the path of a file")
+    if "\0" in str(path):
+        raise ValueError("has a NUL character, which no file's name has")
+    try:
+        path = path.expanduser()
+    except RuntimeError:
+        raise ValueError(f"{path.parts[0]} means no home directory; write it out") from None
     directory = (info.context or {}).get("directory")
-    return directory / path.expanduser() if directory is not None else path.expanduser()
+    return directory / path if directory is not None else path
 
 
 #: A file of the host: ``~`` is expanded, and a relative path is relative to the TOML file.
 HostPath = Annotated[Path, AfterValidator(_relative_to_config)]
+
+
+#: Names of objects, as QEMU has them: none looks like a number or like a name that the runtime made up ("#block001").
+_identity = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,62}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,17 +63,22 @@ def configure(kind: str, table: Mapping[str, Any], where: str, directory: Path |
     """
     rest = dict(table)
     identity_key, driver_key = IDENTITY_KEY[kind], DRIVER_KEY[kind]
-    identity = rest.pop(identity_key, "")
-    if not isinstance(identity, str):
-        raise ConfigError(f"{where}.{identity_key}", "is not a string")
-    path = rest.pop("plugin", "")
-    driver = rest.pop(driver_key, "")
-    if not isinstance(path, str) or not isinstance(driver, str):
-        raise ConfigError(f"{where}.{driver_key}", "is not a string")
+    identity, path, driver = (_text(rest, key, where) for key in (identity_key, "plugin", driver_key))
+    if identity and not _identity.fullmatch(identity):
+        problem = f"{identity[:60]!r} is not a name"
+        raise ConfigError(f"{where}.{identity_key}", problem, "begin with a letter; letters, digits, - . _ may follow")
     if not driver and not path:
         raise ConfigError(f"{where}.{driver_key}", "is missing", "known: " + ", ".join(names(kind)))
     plugin = find(kind, driver, f"{where}.{driver_key}", path, directory)
     return Configured(plugin, validate(plugin.options_type, rest, where, directory), identity)
+
+
+def _text(table: dict[str, Any], key: str, where: str) -> str:
+    """Take ``key`` out of ``table``; empty when it is not there."""
+    value = table.pop(key, "")
+    if not isinstance(value, str):
+        raise ConfigError(f"{where}.{key}", "must be text")
+    return value
 
 
 def validate(model: type[ModelT], table: Mapping[str, Any], where: str, directory: Path | None = None) -> ModelT:
@@ -70,43 +86,7 @@ def validate(model: type[ModelT], table: Mapping[str, Any], where: str, director
     try:
         return model.model_validate(table, context={"directory": directory})
     except ValidationError as error:
-        raise ConfigErrors(_explain(finding, model, where) for finding in error.errors()) from None
+        # Imported when it is needed: a configuration without mistakes does not wait for it.
+        from asyncemu.option_errors import explain
 
-
-def _explain(finding: Mapping[str, Any], model: type[BaseModel], where: str) -> ConfigError:
-    path = where
-    for part in finding["loc"]:
-        path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else str(part)
-    match finding["type"]:
-        case "extra_forbidden":
-            known = _keys_at(model, finding["loc"][:-1])
-            return ConfigError(path, "unknown key", nearest(str(finding["loc"][-1]), known))
-        case "missing":
-            return ConfigError(path, "is missing")
-        case "value_error":
-            return ConfigError(path, str(finding["ctx"]["error"]))
-        case _:
-            message = finding["msg"]
-            return ConfigError(path, f"{message[0].lower()}{message[1:]}, not {finding['input']!r}")
-
-
-def _keys_at(model: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:
-    """The keys that the table at ``loc`` below ``model`` may have."""
-    for part in loc:
-        if isinstance(part, int):
-            continue
-        for name, field in model.model_fields.items():
-            if part in (name, field.alias):
-                inner = _model_in(field.annotation)
-                if inner is not None:
-                    model = inner
-    return sorted(field.alias or name for name, field in model.model_fields.items())
-
-
-def _model_in(annotation: Any) -> type[BaseModel] | None:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    for argument in typing.get_args(annotation):
-        if (found := _model_in(argument)) is not None:
-            return found
-    return None
+        raise ConfigErrors(explain(error.errors(include_url=False), model, where)) from None

@@ -58,6 +58,8 @@ class Plugin(Generic[OptionsT]):
 
     kind: ClassVar[str] = ""
     name: ClassVar[str] = ""
+    #: One line for `asyncemu devices`; the first line of the class's docstring where empty.
+    description: ClassVar[str] = ""
     options_type: ClassVar[type[Options]] = Options
     registry: ClassVar[dict[str, dict[str, type[Plugin[Any]]]]] = {}
 
@@ -91,7 +93,7 @@ def find(kind: str, name: str, where: str, path: str = "", relative_to: Path | N
     Raises ConfigError with the nearest known name.
     """
     if path:
-        return _load_from_path(path, where, relative_to or Path())
+        return _load_from_path(kind, path, where, relative_to or Path())
     from asyncemu.builtin import BUILTIN
 
     known = Plugin.registry.get(kind, {})
@@ -105,7 +107,7 @@ def find(kind: str, name: str, where: str, path: str = "", relative_to: Path | N
     known = Plugin.registry.get(kind, {})
     if name in known:
         return known[name]
-    raise ConfigError(where, f"unknown driver {name!r}", nearest(name, names(kind)))
+    raise ConfigError(where, f"{name[:60]!r} is unknown", nearest(name, names(kind)))
 
 
 def names(kind: str) -> list[str]:
@@ -119,20 +121,38 @@ def nearest(name: str, known: list[str]) -> str:
     """The remedy for a misspelt name: the closest known one, else the list of all."""
     import difflib
 
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    # The length is bounded, as difflib's work grows with its square.
+    close = difflib.get_close_matches(name[:60], known, n=1, cutoff=0.5)
     if close:
         return f"did you mean {close[0]!r}?"
     return "known: " + ", ".join(known) if known else ""
 
 
+def load_all() -> None:
+    """Import everything that vm.toml can name: what asyncemu ships, and what other distributions offer."""
+    from asyncemu.builtin import BUILTIN
+
+    for modules in BUILTIN.values():
+        for module in modules.values():
+            importlib.import_module(module)
+    _load_entry_points()
+
+
 def _load_entry_points() -> None:
+    import logging
     from importlib.metadata import entry_points
 
     for entry in entry_points(group=ENTRY_POINT_GROUP):
-        entry.load()
+        try:
+            entry.load()
+        except Exception as error:
+            # Somebody else's distribution: it must not keep what it has nothing to do with from running.
+            logging.getLogger("asyncemu.plugins").warning(
+                "plug-in %s can't be loaded: %s: %s", entry.value, type(error).__name__, error
+            )
 
 
-def _load_from_path(path: str, where: str, relative_to: Path) -> type[Plugin[Any]]:
+def _load_from_path(kind: str, path: str, where: str, relative_to: Path) -> type[Plugin[Any]]:
     file_name, _, class_name = path.partition(":")
     if not class_name:
         raise ConfigError(where, f"{path!r} names no class", 'write "file.py:ClassName"')
@@ -153,4 +173,6 @@ def _load_from_path(path: str, where: str, relative_to: Path) -> type[Plugin[Any
     found = getattr(module, class_name, None)
     if not (isinstance(found, type) and issubclass(found, Plugin)):
         raise ConfigError(where, f"{file} has no plug-in class {class_name!r}")
+    if found.kind != kind:
+        raise ConfigError(where, f"{class_name} is for [[{found.kind}]], not for [[{kind}]]", "move the table")
     return found

@@ -12,6 +12,7 @@ import json
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -74,7 +75,7 @@ def _run(names: Sequence[str], runs: int, json_file: Path | None) -> int:
     reached = True
     for name in dict.fromkeys(names):
         date = datetime.now(UTC)
-        outcome = load(name).run(runs, lambda line, name=name: print(f"{name}: {line}", file=sys.stderr, flush=True))
+        outcome = load(name).run(runs, partial(_note, name))
         report = Report(name, outcome.peer, date, outcome.measurements)
         print(table(report), flush=True)
         documents.append(document(report))
@@ -83,6 +84,10 @@ def _run(names: Sequence[str], runs: int, json_file: Path | None) -> int:
     if json_file is not None:
         _write(json_file, {"benchmarks": documents})
     return REACHED if reached else NOT_REACHED
+
+
+def _note(name: str, line: str) -> None:
+    print(f"{name}: {line}", file=sys.stderr, flush=True)
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:

@@ -25,7 +25,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Benchmark:
-    """``run(runs, note)`` measures ``runs`` pairs and tells of its progress by ``note(line)``; raises BenchmarkError."""
+    """``run(runs, note)`` measures ``runs`` pairs and says how far it is by ``note(line)``; raises BenchmarkError."""
 
     name: str
     summary: str

@@ -68,7 +68,7 @@ def parse_blockbench(output: str) -> ReadLatency:
 
 
 class Sessions:
-    """The guest's sessions, each in a process of its own; ``scratch`` holds the disk and is on the cache's file system."""
+    """The guest's sessions, each in a process of its own. ``scratch`` is where the disk's copy is made."""
 
     def __init__(self, kernel: Path, initrd: Path, disk: Path, scratch: Path) -> None:
         self._kernel = kernel

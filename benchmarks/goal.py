@@ -37,7 +37,7 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """One quantity, smaller is better, taken from us and from the peer in turns: ``ours[i]`` and ``peer[i]`` are a pair.
+    """One quantity, smaller is better, taken on both sides in turns: ``ours[i]`` and ``peer[i]`` are a pair.
 
     Without a goal it is shown for information. ValueError unless there are pairs.
     """

@@ -15,6 +15,9 @@ MTIMECMP: Final = 0x4000
 MTIME: Final = 0xBFF8
 SIZE: Final = 0x10000
 
+#: The highest compare value: no time reaches it.
+NEVER: Final = (1 << 64) - 1
+
 #: Bits of MIP.
 MSIP_LINE: Final = 1 << 3
 MTIP_LINE: Final = 1 << 7
@@ -29,8 +32,8 @@ class ClintHart(Protocol):
 
 
 class Clint:
-    """One for ``count`` harts, which may be put into the list ``harts`` later. While ``active`` is False, because our own
-    SBI owns the harts' timers, writes change nothing but the registers."""
+    """One for ``count`` harts, which may be put into the list ``harts`` later. While ``active`` is False, because our
+    own SBI owns the harts' timers, writes change nothing but the registers."""
 
     size = SIZE
 
@@ -43,7 +46,7 @@ class Clint:
     def reset(self) -> None:
         """Power-on: no interrupt, compare registers at their highest."""
         self._software = [0] * self._count
-        self._compare = [(1 << 64) - 1] * self._count
+        self._compare = [NEVER] * self._count
 
     def mmio_read(self, offset: int, size: int) -> int:
         """Registers read in any aligned width up to theirs."""
@@ -64,13 +67,13 @@ class Clint:
         if offset >= MTIMECMP:
             hart, low = divmod(offset - MTIMECMP, 8)
             if hart < self._count:
-                mask = ((1 << 8 * size) - 1) << 8 * low
+                mask = ((1 << 8 * size) - 1) << 8 * low & NEVER
                 self._compare[hart] = self._compare[hart] & ~mask | value << 8 * low & mask
                 if self.active:
                     self._harts[hart].set_timer(self._compare[hart], MTIP_LINE)
         else:
-            hart, _ = divmod(offset - MSIP, 4)
-            if hart < self._count:
+            hart, low = divmod(offset - MSIP, 4)
+            if hart < self._count and not low:
                 self._software[hart] = value & 1
                 if self.active:
                     self._harts[hart].set_line(MSIP_LINE, bool(value & 1))

@@ -3,10 +3,15 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from asyncemu.devices.device import Environment
 from asyncemu.devices.mmio_device import MmioDevice
 from asyncemu.devices.register import reg
 from asyncemu.plugins import Options
+
+#: The year 2255: the last time in ns that fits into 63 bits, with room for adding a clock's offset.
+LATEST_ALARM: Final = 9_000_000_000_000_000_000
 
 
 class GoldfishRtc(MmioDevice[Options], name="goldfish-rtc", size=0x1000):
@@ -29,15 +34,17 @@ class GoldfishRtc(MmioDevice[Options], name="goldfish-rtc", size=0x1000):
 
     def __init__(self, options: Options, id: str, environment: Environment) -> None:
         super().__init__(options, id, environment)
-        #: ns between the guest's wall clock and the host's.
+        #: ns between the guest's wall clock and the host's; survives a reset, as a clock with a battery does.
         self._offset = 0
+        #: When the alarm rings, in the guest's ns; None while it is off.
+        self._armed_for: int | None = None
         self._pending = False
         self._alarm = self.context.timer(self.clocks.host, self._alarm_fired)
 
     async def reset(self) -> None:
         await super().reset()
-        self._alarm.cancel()
         with self.lock:
+            self._disarm(0)
             self._pending = False
             self._update()
 
@@ -57,16 +64,24 @@ class GoldfishRtc(MmioDevice[Options], name="goldfish-rtc", size=0x1000):
     @time_low.on_bus_write
     def _set_time(self, value: int) -> None:
         self._offset += (self.time_high << 32 | value) - self._now()
+        if self._armed_for is not None:
+            self._ring_at(self._armed_for)
 
     @alarm_low.on_bus_write
     def _arm(self, value: int) -> None:
         self.alarm_low = value
         self.alarm_status = 1
-        self._alarm.mod((self.alarm_high << 32 | value) - self._offset)
+        self._ring_at(self.alarm_high << 32 | value)
+
+    def _ring_at(self, time: int) -> None:
+        self._armed_for = time
+        # What the kernel's timers can hold: some of the times that a guest may ask for are 300 years off.
+        self._alarm.mod(min(max(time - self._offset, 0), LATEST_ALARM))
 
     @clear_alarm.on_bus_write
     def _disarm(self, value: int) -> None:
         self.alarm_status = 0
+        self._armed_for = None
         self._alarm.cancel()
 
     @irq_enabled.on_bus_write
@@ -81,7 +96,13 @@ class GoldfishRtc(MmioDevice[Options], name="goldfish-rtc", size=0x1000):
 
     def _alarm_fired(self) -> None:
         with self.lock:
-            self.alarm_status = 0
+            # A vCPU may have disarmed or moved it since the timer ran out, or the host's clock been set back.
+            if self._armed_for is None:
+                return
+            if self._armed_for > self._now():
+                self._ring_at(self._armed_for)
+                return
+            self._disarm(0)
             self._pending = True
             self._update()
 

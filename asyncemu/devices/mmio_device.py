@@ -9,6 +9,11 @@
         def _start(self, value: int) -> None: ...
 
 The board gives it an address and an interrupt, and describes it in the device tree by ``compatible``.
+
+Order. What the guest does to registers takes effect in the order in which it does it: a write goes behind those that
+are posted and not handled yet, and a read waits until they are. Where nothing is posted, that costs nothing. Only bus
+handlers stand outside of this order: what a guest polls while a long ``on_write`` coroutine is at work has an
+``on_bus_read``.
 """
 
 from __future__ import annotations
@@ -43,9 +48,20 @@ class MmioDevice(Device[OptionsT]):
         cls.registers = dict(cls.registers)
         for attribute in vars(cls).values():
             if isinstance(attribute, Register):
-                if attribute.offset + attribute.width > cls.size:
-                    raise TypeError(f"{cls.__name__}.{attribute.name} lies beyond the region's {cls.size} bytes")
-                cls.registers[attribute.offset] = attribute
+                cls._declare(attribute)
+
+    @classmethod
+    def _declare(cls, register: Register) -> None:
+        """Add a register of the class body; one of the same name in a base class is replaced."""
+        label = f"{cls.__name__}.{register.name}"
+        if register.end > cls.size:
+            raise TypeError(f"{label} lies beyond the region's {cls.size} bytes")
+        for other in list(cls.registers.values()):
+            if other.name == register.name:
+                del cls.registers[other.offset]
+            elif register.offset < other.end and other.offset < register.end:
+                raise TypeError(f"{label} overlaps {other.name}")
+        cls.registers[register.offset] = register
 
     def __init__(self, options: OptionsT, id: str, environment: Environment) -> None:
         super().__init__(options, id, environment)
@@ -56,7 +72,8 @@ class MmioDevice(Device[OptionsT]):
         self._set_reset_values()
 
     async def reset(self) -> None:
-        """Registers to their reset values; override for more, and call this."""
+        """Registers to their reset values, when what was posted has been handled; override for more, and call this."""
+        await self.wait_posted(self._posted)
         with self.lock:
             self._set_reset_values()
 
@@ -72,30 +89,42 @@ class MmioDevice(Device[OptionsT]):
     def mmio_read(self, offset: int, size: int) -> int:
         """An access narrower than the register gets its part; where no register is, zero."""
         register = self.registers.get(offset)
-        if register is None or register.width != size:
-            return self._odd_read(offset, size)
-        return self._read(register)
+        if register is not None and register.width == size:
+            return self._read(register)
+        register = self._find(offset, size)
+        if register is None:
+            return 0
+        return self._read(register) >> 8 * (offset - register.offset) & ((1 << 8 * size) - 1)
 
     @vcpu_thread
     def mmio_write(self, offset: int, size: int, value: int) -> None:
-        """Where no register is, and to read-only ones, nothing happens."""
-        register = self.registers.get(offset)
+        """An access narrower than the register changes its part of the value, and is a write of the whole to handlers.
+
+        Where no register is, and to read-only ones, nothing happens.
+        """
+        register = self._find(offset, size)
         if register is None or register.read_only:
             return
-        value &= register.mask
+        shift = 8 * (offset - register.offset)
+        kept = register.mask & ~((1 << 8 * size) - 1 << shift)
+        value = value << shift & register.mask & ~kept
         if register.bus_write is not None:
             with self.lock:
-                register.bus_write(self, value)
-            return
-        if register.home_write is not None:
-            handler = register.home_write
-            self._posted.post(lambda: self._store_and_call(register, value, handler))
+                register.bus_write(self, self.register_values[register.name] & kept | value)
+        elif register.home_write is not None or not self._posted.idle:
+            self._posted.post(lambda: self._store(register, kept, value))
         else:
-            self.register_values[register.name] = value
+            self._set_value(register, kept, value)
 
-    def _store_and_call(self, register: Register, value: int, handler: Any) -> Any:
-        self.register_values[register.name] = value
-        return handler(self, value)
+    def _store(self, register: Register, kept: int, value: int) -> Any:
+        value = self._set_value(register, kept, value)
+        return register.home_write(self, value) if register.home_write is not None else None
+
+    def _set_value(self, register: Register, kept: int, value: int) -> int:
+        with self.lock:
+            value |= self.register_values[register.name] & kept
+            self.register_values[register.name] = value
+        return value
 
     def _read(self, register: Register) -> int:
         if register.bus_read is not None:
@@ -105,16 +134,18 @@ class MmioDevice(Device[OptionsT]):
             handler = register.home_read
             value = self._posted.call(lambda: handler(self))
             return (value or 0) & register.mask
-        if register.home_write is not None:
-            # The value is stored when the posted write arrives at home.
-            self._posted.fence()
+        self._posted.fence()
         return self.register_values[register.name]
 
-    def _odd_read(self, offset: int, size: int) -> int:
-        for register in self.registers.values():
-            if register.offset <= offset and offset + size <= register.offset + register.width:
-                return self._read(register) >> 8 * (offset - register.offset) & ((1 << 8 * size) - 1)
-        return 0
+    def _find(self, offset: int, size: int) -> Register | None:
+        """The register that an access begins in; a narrow one must lie in it wholly."""
+        register = self.registers.get(offset)
+        if register is not None:
+            return register
+        for other in self.registers.values():
+            if other.offset <= offset and offset + size <= other.end:
+                return other
+        return None
 
     @any_thread
     def post(self, work: Any) -> None:

@@ -36,17 +36,18 @@ class Plic:
         self.size = CONTEXT + CONTEXT_STRIDE * len(outputs)
         self._outputs = outputs
         self._lock = threading.RLock()
+        self._levels = 0
+        self._driven = [False] * len(outputs)
         self.reset()
 
     def reset(self) -> None:
         """Power-on: nothing enabled; the devices' lines are as they are."""
         with self._lock:
-            self._levels = getattr(self, "_levels", 0)
             self._claimed = 0
             self._priority = [0] * (self.sources + 1)
             self._enabled = [0] * len(self._outputs)
             self._threshold = [0] * len(self._outputs)
-            self._driven = [False] * len(self._outputs)
+            self._drive()
 
     def line(self, source: int, name: str) -> IrqLine:
         """The wire of ``source`` (1 is the first)."""
@@ -63,10 +64,10 @@ class Plic:
             if self._levels != before:
                 self._drive()
 
-    def _best(self, context: int) -> int:
-        """The source to serve next in ``context``, or 0: highest priority above the threshold, then lowest number."""
+    def _best(self, context: int, threshold: int) -> int:
+        """The source to serve next in ``context``, or 0: highest priority above ``threshold``, then lowest number."""
         candidates = self._levels & ~self._claimed & self._enabled[context]
-        best, best_priority = 0, self._threshold[context]
+        best, best_priority = 0, threshold
         while candidates:
             source = (candidates & -candidates).bit_length() - 1
             candidates &= candidates - 1
@@ -76,7 +77,7 @@ class Plic:
 
     def _drive(self) -> None:
         for context, output in enumerate(self._outputs):
-            level = self._best(context) != 0
+            level = self._best(context, self._threshold[context]) != 0
             if level != self._driven[context]:
                 self._driven[context] = level
                 output(level)
@@ -85,7 +86,9 @@ class Plic:
 
     @any_thread
     def mmio_read(self, offset: int, size: int) -> int:
-        """32-bit registers; what is not there reads as zero."""
+        """Aligned 32-bit registers; what is not there reads as zero."""
+        if size != 4 or offset % 4:
+            return 0
         with self._lock:
             if offset < PENDING:
                 source = offset // 4
@@ -104,7 +107,9 @@ class Plic:
 
     @any_thread
     def mmio_write(self, offset: int, size: int, value: int) -> None:
-        """32-bit registers; what is not there ignores writes."""
+        """Aligned 32-bit registers; what is not there ignores writes."""
+        if size != 4 or offset % 4:
+            return
         with self._lock:
             if offset < PENDING:
                 source = offset // 4
@@ -113,9 +118,9 @@ class Plic:
             elif ENABLE <= offset < CONTEXT:
                 context, rest = divmod(offset - ENABLE, ENABLE_STRIDE)
                 # Source 0 does not exist, and its bit can't be set.
-                valid = ((1 << self.sources + 1) - 2) & (0xFFFFFFFF << 8 * (rest & ~3))
+                valid = ((1 << self.sources + 1) - 2) & (0xFFFFFFFF << 8 * rest)
                 if context < len(self._enabled):
-                    shifted = value << 8 * (rest & ~3)
+                    shifted = value << 8 * rest
                     self._enabled[context] = self._enabled[context] & ~valid | shifted & valid
             elif offset >= CONTEXT:
                 context, rest = divmod(offset - CONTEXT, CONTEXT_STRIDE)
@@ -128,7 +133,8 @@ class Plic:
             self._drive()
 
     def _claim(self, context: int) -> int:
-        source = self._best(context)
+        # "Interrupt Claim Process": the threshold masks the notification, a claim is not affected by it.
+        source = self._best(context, 0)
         if source:
             self._claimed |= 1 << source
             self._drive()
@@ -136,4 +142,4 @@ class Plic:
 
     @staticmethod
     def _word(mask: int, offset: int) -> int:
-        return mask >> 8 * (offset & ~3) & 0xFFFFFFFF
+        return mask >> 8 * offset & 0xFFFFFFFF

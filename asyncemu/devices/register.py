@@ -10,6 +10,7 @@ In the class, ``self.alarm`` is the register's value. Without a handler the gues
 hand-over to the device's home. Handlers come in two forms:
 
     on_write, on_read             at home; may be coroutines. A write is posted, a read makes the vCPU wait.
+                                  See mmio_device for the order in which the guest finds things done.
     on_bus_write, on_bus_read     on the vCPU's thread at once, under the device's lock; they must be short, never wait,
                                   and touch only what the lock guards. For interrupt status, FIFOs, time stamps.
 """
@@ -30,6 +31,8 @@ class Register:
             raise ValueError(f"a register of {width} bytes at offset {offset:#x}")
         self.offset = offset
         self.width = width
+        #: First byte behind it.
+        self.end = offset + width
         self.mask = (1 << 8 * width) - 1
         self.reset = reset
         self.read_only = read_only
@@ -50,7 +53,10 @@ class Register:
         return handler
 
     def on_bus_write(self, handler: HandlerT) -> HandlerT:
-        """``handler(self, value)`` on the vCPU's thread, under the device's lock, instead of storing the value."""
+        """``handler(self, value)`` on the vCPU's thread, under the device's lock, instead of storing the value.
+
+        What it leaves in the register is what a later write of only a part of the register keeps.
+        """
         self.bus_write = handler
         return handler
 

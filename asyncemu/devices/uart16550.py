@@ -24,6 +24,8 @@ FIFO_SIZE: Final = 16
 #: Bytes taken from the guest and not yet by the chardev before the transmitter reads as full: what a kernel prints at
 #: once, so that it need not wait.
 TRANSMIT_BUFFER: Final = 4096
+#: Bytes of firmware's output that wait for a chardev: as many again as it buffers itself.
+FIRMWARE_BUFFER: Final = 64 * 1024
 
 # Interrupt enable and line status bits, data sheet tables II to IV.
 IER_RECEIVE: Final = 1
@@ -97,8 +99,10 @@ class Uart16550(MmioDevice[UartOptions], name="uart16550", size=0x100):
 
     async def unrealize(self) -> None:
         self._transmit()
+        self._transmit_soon.delete()
+        self._accept_soon.delete()
         if self.chardev is not None:
-            self.chardev.detach()
+            self.chardev.detach(self)
         await super().unrealize()
 
     # ---- the bus face
@@ -122,11 +126,26 @@ class Uart16550(MmioDevice[UartOptions], name="uart16550", size=0x100):
             return
         if self.modem_control & MCR_LOOP:
             self._receive_byte(value)
-        else:
+        elif len(self._unsent) < TRANSMIT_BUFFER + FIFO_SIZE:
+            # A driver that has seen room may fill a FIFO. Beyond that it does not look, and bytes are lost.
             self._unsent.append(value)
             self._transmit_soon.schedule()
         self._empty_unreported = self._transmitter_empty()
         self._update()
+
+    @modem_control.on_bus_write
+    def _write_modem_control(self, value: int) -> None:
+        if self.modem_control & ~value & MCR_LOOP:
+            self._accept_soon.schedule()
+        self.modem_control = value & 0x1F
+
+    @modem_status.on_bus_read
+    def _read_modem_status(self) -> int:
+        control = self.modem_control
+        if not control & MCR_LOOP:
+            return MSR_READY
+        # In loopback the outputs are the inputs: DTR to DSR, RTS to CTS, OUT1 to RI, OUT2 to DCD.
+        return (control & 1) << 5 | (control & 2) << 3 | (control & 0x0C) << 4
 
     @interrupt_enable.on_bus_read
     def _read_enable(self) -> int:
@@ -201,11 +220,13 @@ class Uart16550(MmioDevice[UartOptions], name="uart16550", size=0x100):
     # ---- firmware's use of the port (our SBI's console): any thread
 
     @any_thread
-    def firmware_write(self, data: bytes) -> None:
-        """Output as firmware makes it, by polling: beside the interrupt-driven driver."""
+    def firmware_write(self, data: bytes) -> int:
+        """Output as firmware makes it, by polling: beside the interrupt-driven driver. How many bytes were taken."""
         with self.lock:
-            self._unsent += data
+            taken = data[: max(0, FIRMWARE_BUFFER - len(self._unsent))]
+            self._unsent += taken
         self._transmit_soon.schedule()
+        return len(taken)
 
     @any_thread
     def firmware_read(self, limit: int) -> bytes:
@@ -221,7 +242,9 @@ class Uart16550(MmioDevice[UartOptions], name="uart16550", size=0x100):
 
     @home
     def can_receive(self) -> int:
-        """Free places in the receive FIFO."""
+        """Free places in the receive FIFO; in loopback nothing comes in from outside."""
+        if self.modem_control & MCR_LOOP:
+            return 0
         return (FIFO_SIZE if self._fifos else 1) - len(self._received)
 
     @home
@@ -253,9 +276,9 @@ class Uart16550(MmioDevice[UartOptions], name="uart16550", size=0x100):
     def _transmit(self) -> None:
         with self.lock:
             data = bytes(self._unsent)
-            full = not self._transmitter_empty()
         taken = self.chardev.write(data) if self.chardev is not None else len(data)
         with self.lock:
+            full = not self._transmitter_empty()
             del self._unsent[:taken]
             if full and self._transmitter_empty():
                 self._empty_unreported = True

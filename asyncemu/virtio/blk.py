@@ -126,7 +126,7 @@ class VirtioBlk(VirtioDevice[BlkOptions], name="virtio-blk", device_id=2):
         options, config = self.options, self.config
         config.capacity = self.drive.size // SECTOR
         # Two descriptors of a request are its header and its status.
-        config.seg_max = options.queue_size - 2
+        config.seg_max = max(options.queue_size - 2, 1)
         config.blk_size = options.logical_block_size
         config.num_queues = options.num_queues
         config.max_discard_sectors = config.max_write_zeroes_sectors = MAX_SEGMENT_SECTORS

@@ -120,7 +120,7 @@ class VirtioConsole(VirtioDevice[ConsoleOptions], name="virtio-console", device_
     def before_reset(self) -> None:
         self._control_backlog.clear()
         for port in self.ports:
-            port.guest_open = False
+            port.guest_open = port.guest_ready = False
 
     async def unrealize(self) -> None:
         await super().unrealize()
@@ -163,6 +163,7 @@ class VirtioConsole(VirtioDevice[ConsoleOptions], name="virtio-console", device_
             self.ports[number].resume()
 
     def _port_ready(self, port: ConsolePort) -> None:
+        port.guest_ready = True
         options = self.options.ports[port.number - 1] if port.number else None
         if options is None or options.console:
             self._send_control(port.number, CONSOLE_PORT, 1)
@@ -173,7 +174,7 @@ class VirtioConsole(VirtioDevice[ConsoleOptions], name="virtio-console", device_
 
     def host_opened(self, port: ConsolePort) -> None:
         """The outside of a port came or went: the guest sees it as open or hung up."""
-        if self.has(F_MULTIPORT):
+        if port.guest_ready:
             self._send_control(port.number, PORT_OPEN, int(port.host_open))
 
     def _send_control(self, number: int, event: int, value: int, data: bytes = b"") -> None:

@@ -7,6 +7,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
 from asyncemu.chardev import Chardev, ChardevEvent
+from asyncemu.errors import GuestError
 from asyncemu.loop import home
 from asyncemu.memory import Buffers
 from asyncemu.virtio.runner import BufferQueue
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 
 #: Bytes taken from a chardev at a time.
 RECEIVE_CHUNK: Final = 4096
+
+#: Bytes copied from a guest's buffer at a time: its length is the guest's choice.
+TRANSMIT_CHUNK: Final = 64 * 1024
 
 
 class ConsolePort:
@@ -31,10 +35,13 @@ class ConsolePort:
         self.receiveq = receiveq
         #: Has the guest's side been opened (always, without MULTIPORT)?
         self.guest_open = False
+        #: Has the driver been told of this port, and said that it is ready for it (MULTIPORT only)?
+        self.guest_ready = False
         self.host_open = chardev is None or chardev.opened
         self._writable: asyncio.Event = asyncio.Event()
         # Buffers of several requests must not mix on a chardev that is full now and then.
         self._transmitting = asyncio.Lock()
+        self._requests_waiting = 0
         #: Input that did not fit into the guest's buffers: less than RECEIVE_CHUNK bytes.
         self._held = b""
         receiveq.on_available = self.resume
@@ -45,32 +52,40 @@ class ConsolePort:
         """Pass all of ``data`` to the chardev, waiting while it is full."""
         if self.chardev is None:
             return
-        if not self._transmitting.locked():
-            left = data.tobytes()
-            left = left[self.chardev.write(left) :]
-            if not left:
-                return
-        else:
-            left = data.tobytes()
-        async with self._transmitting:
-            while left:
-                self._writable.clear()
-                left = left[self.chardev.write(left) :]
-                if left:
+        if not self._requests_waiting and not (data := self._write(self.chardev, data)):
+            return
+        self._requests_waiting += 1
+        try:
+            async with self._transmitting:
+                while data:
+                    # Between two chunks everybody else gets a turn, even where the chardev takes all.
+                    await asyncio.sleep(0)
                     await self._writable.wait()
+                    data = self._write(self.chardev, data)
+        finally:
+            self._requests_waiting -= 1
+
+    def _write(self, chardev: Chardev[Any], data: Buffers) -> Buffers:
+        """Pass on one chunk, or the part of it that the chardev takes; returns what is left."""
+        chunk, rest = data.split(min(data.nbytes, TRANSMIT_CHUNK))
+        self._writable.clear()
+        taken = chardev.write(chunk.tobytes())
+        if taken < chunk.nbytes:
+            return data.split(taken)[1]
+        self._writable.set()
+        return rest
 
     def resume(self) -> None:
         """The guest may take bytes again: first those that are held."""
-        held, self._held = self._held, b""
-        if held:
-            self.receive(held)
+        if self._held and self.guest_open:
+            self.receive(self._held)
         if self.chardev is not None:
             self.chardev.accept_input()
 
     def detach(self) -> None:
         """Leave the chardev."""
         if self.chardev is not None:
-            self.chardev.detach()
+            self.chardev.detach(self)
 
     # ---- from the chardev: Frontend
 
@@ -83,6 +98,9 @@ class ConsolePort:
     def receive(self, data: bytes) -> None:
         """Into as many receive buffers as it takes."""
         while data and (chain := self.receiveq.pop()) is not None:
+            if not chain.capacity:
+                self.device.failed(GuestError("a receive buffer without room"))
+                break
             chain.written = chain.writable.write(data)
             data = data[chain.written :]
             self.receiveq.give_back(chain)
@@ -91,7 +109,7 @@ class ConsolePort:
     @home
     def chardev_event(self, event: ChardevEvent) -> None:
         """The other end came or went."""
-        if event is not ChardevEvent.BREAK:
+        if event in (ChardevEvent.OPENED, ChardevEvent.CLOSED):
             self.host_open = event is ChardevEvent.OPENED
             self.device.host_opened(self)
 

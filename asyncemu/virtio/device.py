@@ -98,7 +98,7 @@ class VirtioDevice(Device[OptionsT]):
 
     @any_thread
     def features(self) -> int:
-        """Feature bits of the device type that are offered; asked by vCPU threads, from ``realize`` on always the same."""
+        """Feature bits of the device type that are offered: vCPU threads ask, and the answer does not change."""
         return self.FEATURES
 
     def declare_queues(self) -> list[QueueDeclaration]:

@@ -8,7 +8,7 @@ from typing import Final
 
 
 class Register:
-    """Offsets in bytes: 4.2.2, table of the MMIO device register layout. Plain ints: they are matched at each access."""
+    """Offsets in bytes: 4.2.2, MMIO device register layout. Plain ints, for they are matched at each access."""
 
     MAGIC: Final = 0x000
     VERSION: Final = 0x004

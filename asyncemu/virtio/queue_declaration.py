@@ -79,8 +79,8 @@ def virtqueue(
     """Declare a queue of at most ``size`` entries whose chains the decorated coroutine handles, several at a time.
 
     ``size`` may name an option that says it, as ``count`` names one that says how many such queues there are.
-    A queue of the same name in a base class is replaced. On a reset by the driver, requests in flight are finished first, or cancelled (``on_reset="cancel"``) where they may
-    wait for something that never comes.
+    On a reset by the driver, requests in flight are finished first, or cancelled (``on_reset="cancel"``) where they may
+    wait for something that never comes. A queue of the same name in a base class is replaced.
     """
     return lambda handler: HandlerQueue(handler, size, count, on_reset)
 

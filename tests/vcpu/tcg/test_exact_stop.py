@@ -30,9 +30,10 @@ async def results_after_stops(hart: Hart, stops: int) -> list[int]:
 async def test_stop_10000_times_no_instruction_runs_twice(make_hart: MakeHart) -> None:
     hart = make_hart(STOPCHECK.read_bytes())
 
-    results = await results_after_stops(hart, 10_000)
+    results = await results_after_stops(hart, 12_000)
 
-    assert hart.vcpu.statistics()["entries"] > 9_000
+    # A request now and then finds the thread outside the guest, and is no stop.
+    assert hart.vcpu.statistics()["entries"] > 10_000
     assert results[0] > 10_000
     assert results == expected(results[0])
 

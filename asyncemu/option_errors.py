@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What pydantic finds wrong with a table, as ConfigErrors: TOML path, problem in users' words, nearest known key."""
+
+from __future__ import annotations
+
+import re
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from asyncemu.errors import ConfigError
+from asyncemu.plugins import nearest
+
+_bare_key: Final = re.compile(r"[A-Za-z0-9_-]{1,60}")
+
+#: Characters of a value that a message shows.
+_SHOWN: Final = 60
+
+#: What a value must be, by pydantic's names for the ways in which it is not.
+_EXPECTED: Final = {
+    "bool_parsing": "true or false",
+    "bool_type": "true or false",
+    "dict_type": "a table",
+    "finite_number": "a finite number",
+    "float_parsing": "a number",
+    "float_type": "a number",
+    "int_from_float": "a whole number",
+    "int_parsing": "a whole number",
+    "int_parsing_size": "a whole number of reasonable size",
+    "int_type": "a whole number",
+    "list_type": "a list",
+    "model_type": "a table",
+    "path_type": "a path, as text",
+    "string_type": "text",
+    "string_unicode": "text in UTF-8",
+}
+
+
+def toml_path(where: str, *parts: int | str) -> str:
+    """``where`` continued: ``device[0]`` and ``"ports"``, ``1`` make ``device[0].ports[1]``."""
+    for part in parts:
+        if isinstance(part, int):
+            where += f"[{part}]"
+        else:
+            # What can't be a bare key in TOML is quoted, so that a path is one line and unambiguous.
+            key = part if _bare_key.fullmatch(part) else repr(part[:_SHOWN])
+            where += f".{key}" if where else key
+    return where
+
+
+def explain(findings: Sequence[Mapping[str, Any]], model: type[BaseModel], where: str) -> Iterator[ConfigError]:
+    """A line for each of pydantic's findings; the alternatives of a union have one together."""
+    alternatives: dict[str, list[str]] = {}
+    for finding in findings:
+        loc, in_union = _toml_loc(finding["loc"], model)
+        path = toml_path(where, *loc)
+        if in_union and finding["type"] in _EXPECTED:
+            expected = alternatives.setdefault(path, [])
+            expected.append(_EXPECTED[finding["type"]])
+            continue
+        yield _explain_one(finding, model, loc, path)
+    for path, expected in alternatives.items():
+        yield ConfigError(path, f"must be {' or '.join(expected)}")
+
+
+def _toml_loc(loc: tuple[int | str, ...], model: type[BaseModel]) -> tuple[tuple[int | str, ...], bool]:
+    """``loc`` without pydantic's names for the alternatives of a union; whether it had one."""
+    current: type[BaseModel] | None = model
+    for depth, part in enumerate(loc):
+        if isinstance(part, int):
+            continue
+        if current is None:
+            return loc[:depth], True
+        field = _field(current, part)
+        current = _model_in(field.annotation) if field is not None else current
+    return loc, False
+
+
+def _explain_one(
+    finding: Mapping[str, Any], model: type[BaseModel], loc: tuple[int | str, ...], path: str
+) -> ConfigError:
+    context = finding.get("ctx", {})
+    given = shown(finding["input"])
+    match finding["type"]:
+        case "extra_forbidden":
+            return ConfigError(path, "unknown key", nearest(str(loc[-1]), _keys_at(model, loc[:-1])))
+        case "missing":
+            return ConfigError(path, "is missing")
+        case "value_error":
+            problem, _, remedy = str(context["error"]).partition("; ")
+            return ConfigError(path, problem, remedy)
+        case "literal_error":
+            known = [str(value) for value in _literals(model, loc)]
+            return ConfigError(
+                path, f"{given} is not one of its values", nearest(str(finding["input"])[:_SHOWN], known)
+            )
+        case "greater_than_equal" | "less_than_equal" as kind:
+            bound = context["ge"] if kind == "greater_than_equal" else context["le"]
+            return ConfigError(path, f"must be at {'least' if 'ge' in context else 'most'} {bound}, not {given}")
+        case "string_too_long" | "too_long":
+            unit = "characters" if finding["type"] == "string_too_long" else "entries"
+            return ConfigError(path, f"has {len(finding['input'])} {unit}, at most {context['max_length']}")
+        case "string_too_short" | "too_short":
+            unit = "characters" if finding["type"] == "string_too_short" else "entries"
+            return ConfigError(path, f"has {len(finding['input'])} {unit}, at least {context['min_length']}")
+        case kind if kind in _EXPECTED:
+            return ConfigError(path, f"must be {_EXPECTED[kind]}, not {given}")
+        case _:
+            message = finding["msg"]
+            return ConfigError(path, f"{message[0].lower()}{message[1:]}, not {given}")
+
+
+def shown(value: object) -> str:
+    """``value`` for a message: short, whatever it is."""
+    match value:
+        case bool():
+            return str(value).lower()
+        case dict():
+            return "a table"
+        case list():
+            return "a list"
+        case str() if len(value) > _SHOWN:
+            return f"{value[:_SHOWN]!r}..."
+        case int() if abs(value) >= 10**_SHOWN:
+            return "a number with very many digits"  # repr() refuses beyond 4300 of them
+        case _:
+            return repr(value)
+
+
+def _field(model: type[BaseModel], key: str) -> FieldInfo | None:
+    for name, field in model.model_fields.items():
+        if key in (name, field.alias):
+            return field
+    return None
+
+
+def _literals(model: type[BaseModel], loc: tuple[int | str, ...]) -> list[Any]:
+    """The values that the field at ``loc`` may have."""
+    found: list[Any] = []
+    for part in loc:
+        field = _field(model, part) if isinstance(part, str) else None
+        if field is None:
+            continue
+        found = _literals_in(field.annotation)
+        model = _model_in(field.annotation) or model
+    return found
+
+
+def _literals_in(annotation: Any) -> list[Any]:
+    if typing.get_origin(annotation) is typing.Literal:
+        return list(typing.get_args(annotation))
+    return [value for inner in typing.get_args(annotation) for value in _literals_in(inner)]
+
+
+def _keys_at(model: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:
+    """The keys that the table at ``loc`` below ``model`` may have."""
+    for part in loc:
+        field = _field(model, part) if isinstance(part, str) else None
+        if field is not None:
+            model = _model_in(field.annotation) or model
+    return sorted(field.alias or name for name, field in model.model_fields.items())
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for argument in typing.get_args(annotation):
+        if (found := _model_in(argument)) is not None:
+            return found
+    return None
