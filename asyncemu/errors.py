@@ -10,8 +10,8 @@
     ├── NetError         "net0: Network is unreachable"
     └── ProtocolError    "nbd client 3, byte 28: magic is 0, expected 0x25609513"
 
-Who is to blame decides the class: the person who wrote the configuration, the guest, the host's kernel (an errno), or the
-peer of a protocol. Anything else is a bug of ours: it is not wrapped, it propagates.
+Who is to blame decides the class: the person who wrote the configuration, the guest, the host's kernel (an errno), or
+the peer of a protocol. Anything else is a bug of ours: it is not wrapped, it propagates.
 Importable from everywhere; imports nothing of ours.
 """
 
@@ -44,7 +44,9 @@ class ConfigErrors(ConfigError):
 
     def __init__(self, errors: Iterable[ConfigError]) -> None:
         self.errors = tuple(errors)
-        AsyncemuError.__init__(self, "\n".join(str(error) for error in self.errors))
+        self.where = self.remedy = ""
+        self.problem = "\n".join(str(error) for error in self.errors)
+        AsyncemuError.__init__(self, self.problem)
 
 
 class GuestError(AsyncemuError):

@@ -17,7 +17,7 @@ from asyncemu.plugins import nearest
 _bare_key: Final = re.compile(r"[A-Za-z0-9_-]{1,60}")
 
 #: Characters of a value that a message shows.
-_SHOWN: Final = 60
+_MAX_SHOWN: Final = 60
 
 #: What a value must be, by pydantic's names for the ways in which it is not.
 _EXPECTED: Final = {
@@ -46,7 +46,7 @@ def toml_path(where: str, *parts: int | str) -> str:
             where += f"[{part}]"
         else:
             # What can't be a bare key in TOML is quoted, so that a path is one line and unambiguous.
-            key = part if _bare_key.fullmatch(part) else repr(part[:_SHOWN])
+            key = part if _bare_key.fullmatch(part) else repr(part[:_MAX_SHOWN])
             where += f".{key}" if where else key
     return where
 
@@ -83,7 +83,7 @@ def _explain_one(
     finding: Mapping[str, Any], model: type[BaseModel], loc: tuple[int | str, ...], path: str
 ) -> ConfigError:
     context = finding.get("ctx", {})
-    given = shown(finding["input"])
+    given = _shown(finding["input"])
     match finding["type"]:
         case "extra_forbidden":
             return ConfigError(path, "unknown key", nearest(str(loc[-1]), _keys_at(model, loc[:-1])))
@@ -91,11 +91,13 @@ def _explain_one(
             return ConfigError(path, "is missing")
         case "value_error":
             problem, _, remedy = str(context["error"]).partition("; ")
-            return ConfigError(path, problem, remedy)
+            # What begins with a verb is said of the value.
+            subject = f"{given} " if problem.startswith("is not ") else ""
+            return ConfigError(path, subject + problem, remedy)
         case "literal_error":
             known = [str(value) for value in _literals(model, loc)]
             return ConfigError(
-                path, f"{given} is not one of its values", nearest(str(finding["input"])[:_SHOWN], known)
+                path, f"{given} is not one of its values", nearest(str(finding["input"])[:_MAX_SHOWN], known)
             )
         case "greater_than_equal" | "less_than_equal" as kind:
             bound = context["ge"] if kind == "greater_than_equal" else context["le"]
@@ -113,7 +115,7 @@ def _explain_one(
             return ConfigError(path, f"{message[0].lower()}{message[1:]}, not {given}")
 
 
-def shown(value: object) -> str:
+def _shown(value: object) -> str:
     """``value`` for a message: short, whatever it is."""
     match value:
         case bool():
@@ -122,9 +124,9 @@ def shown(value: object) -> str:
             return "a table"
         case list():
             return "a list"
-        case str() if len(value) > _SHOWN:
-            return f"{value[:_SHOWN]!r}..."
-        case int() if abs(value) >= 10**_SHOWN:
+        case str() if len(value) > _MAX_SHOWN:
+            return f"{value[:_MAX_SHOWN]!r}..."
+        case int() if abs(value) >= 10**_MAX_SHOWN:
             return "a number with very many digits"  # repr() refuses beyond 4300 of them
         case _:
             return repr(value)

@@ -52,8 +52,8 @@ OptionsT = TypeVar("OptionsT", bound=Options, covariant=True)
 class Plugin(Generic[OptionsT]):
     """Base of everything that vm.toml can name.
 
-    ``kind`` is the table it appears in (``device``, ``blockdev``, ``chardev``, ``netdev``); subclasses of one kind share
-    a registry. A subclass without ``name`` is abstract.
+    ``kind`` is the table it appears in (``device``, ``blockdev``, ``chardev``, ``netdev``); subclasses of one kind
+    share a registry. A subclass without ``name`` is abstract.
     """
 
     kind: ClassVar[str] = ""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from fractions import Fraction
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
@@ -23,23 +23,21 @@ _spelling: Final = re.compile(r"([0-9]{1,30}(?:\.[0-9]{1,30})?) ?(?:([KMGTPE])(i
 _SCHEMA_PATTERN: Final = r"^[0-9]{1,30}(\.[0-9]{1,30})? ?([KMGTPEkmgtpe](i[Bb])?|[Bb])?$"
 
 
-def parse_size(value: Any) -> Any:
-    """Bytes; what is neither text nor a whole number is left to pydantic's check. Raises ValueError."""
-    if isinstance(value, bool):
-        raise ValueError(f"is {str(value).lower()}, not a size: write 4096, 512K or 256MiB")
-    if not isinstance(value, str):
+def parse_size(value: object) -> int:
+    """Bytes. Raises ValueError."""
+    if isinstance(value, int) and not isinstance(value, bool):
         return value
-    found = _spelling.fullmatch(value)
+    found = _spelling.fullmatch(value) if isinstance(value, str) else None
     if found is None:
-        raise ValueError(f"{value[:40]!r} is not a size: write 4096, 512K or 256MiB")
+        raise ValueError("is not a size; write 4096, 512K or 256MiB")
     number, unit, suffix = found.groups()
     if suffix in ("B", "b"):
-        raise ValueError(f"{value!r} has two meanings: write {number}{unit} or {number}{unit}iB for powers of 1024")
+        raise ValueError(f"{value!r} has two meanings; write {number}{unit} or {number}{unit}iB for powers of 1024")
     size = Fraction(number)
     if unit:
         size *= 1024 ** (_UNITS.index(unit.upper()) + 1)
     if size.denominator != 1:
-        raise ValueError(f"{value!r} is not a whole number of bytes")
+        raise ValueError(f"{value!r} is not a whole number of bytes; leave the fraction out")
     return int(size)
 
 

@@ -1,6 +1,71 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""placeholder"""
+"""Say what is wrong with a vm.toml, or what would be built from it.
+
+Reads the files that it names, opens nothing for writing, makes no sockets and starts nothing. (What only opening can
+tell, a port in use for example, shows when the machine is run.)
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from asyncemu.cli.run import add_config_argument, add_set_argument
+
+if TYPE_CHECKING:
+    from asyncemu.config import VmConfig
 
 
-def add_parser(commands):
-    pass
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What this command takes."""
+    add_config_argument(parser)
+    add_set_argument(parser)
+
+
+def command(options: argparse.Namespace) -> int:
+    """Print the summary. Raises ConfigErrors with all that is wrong."""
+    from asyncemu.config import load
+    from asyncemu.config.dry_run import dry_run
+    from asyncemu.errors import ConfigErrors
+
+    config = load(options.config, options.overrides)
+    errors = dry_run(config)
+    if errors:
+        raise ConfigErrors(errors)
+    print(f"{options.config}: ok")
+    for title, text in _summary(config):
+        print(f"  {title:<9} {text}")
+    return 0
+
+
+def _summary(config: VmConfig) -> Iterator[tuple[str, str]]:
+    from asyncemu.size import size_text
+
+    machine = config.machine
+    yield "machine", f"{machine.type}, {size_text(machine.memory)}, {machine.smp} vCPU, {' or '.join(machine.accel)}"
+    for key in ("firmware", "kernel", "initrd"):
+        if (path := getattr(machine, key)) is not None:
+            yield key, str(path)
+    if machine.firmware is None and machine.kernel is None:
+        yield "kernel", "none: the vCPU waits"
+    if machine.append:
+        yield "append", machine.append
+    for kind, parts in (("chardev", config.chardevs), ("blockdev", config.blockdevs), ("device", config.devices)):
+        for part in parts:
+            name = part.plugin.name or part.plugin.__qualname__
+            given = part.options.model_dump(by_alias=True, exclude_defaults=True)
+            facts = [f"{name} {part.identity}".rstrip(), *(f"{key} {_brief(value)}" for key, value in given.items())]
+            yield kind, ", ".join(facts)
+
+
+def _brief(value: Any) -> str:
+    match value:
+        case bool():
+            return str(value).lower()
+        case dict():
+            return "{" + ", ".join(f"{key} {_brief(inner)}" for key, inner in value.items()) + "}"
+        case list():
+            return "[" + ", ".join(_brief(inner) for inner in value) + "]"
+        case _:
+            return str(value)

@@ -5,28 +5,33 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
+from asyncemu.config.consistency import consistency_errors
 from asyncemu.config.overrides import apply_override
 from asyncemu.config.vm import VmConfig
 from asyncemu.errors import ConfigError, ConfigErrors
 from asyncemu.machine import MachineOptions
-from asyncemu.machine.references import references
+from asyncemu.option_errors import toml_path
 from asyncemu.plugin_options import Configured, configure, validate
-from asyncemu.plugins import Options, nearest
+from asyncemu.plugins import nearest
 
 ResultT = TypeVar("ResultT")
 
 #: Tables of vm.toml; all but [machine] may be there several times.
-LISTS = ("chardev", "blockdev", "device")
+LISTS: Final = ("chardev", "blockdev", "device")
 
 #: A configuration is written by hand: one larger than this is some other file. Bytes.
-MAX_FILE_SIZE = 1 << 20
+MAX_FILE_SIZE: Final = 1 << 20
+
+#: Entries of one list: more than any board has room for, and few enough to look at in a blink.
+MAX_ENTRIES: Final = 1024
 
 
 def load(path: Path, overrides: Sequence[str] = ()) -> VmConfig:
-    """The configuration in the file ``path`` with ``KEY=VALUE`` overrides. Raises ConfigErrors with all that is wrong."""
+    """The configuration in the file ``path`` with ``KEY=VALUE`` overrides. Raises ConfigErrors with all its faults."""
     tables = read_toml(path)
     for override in overrides:
         apply_override(tables, override)
@@ -35,79 +40,71 @@ def load(path: Path, overrides: Sequence[str] = ()) -> VmConfig:
 
 def read_toml(path: Path) -> dict[str, Any]:
     """The tables of a TOML file. Raises ConfigError."""
+    where = str(path)
     try:
-        if path.stat().st_size > MAX_FILE_SIZE:
-            raise ConfigError(str(path), f"is larger than {MAX_FILE_SIZE} bytes: is it a vm.toml?")
-        text = path.read_bytes().decode()
+        with path.open("rb") as file:
+            # Not by what stat(2) says: /dev/zero has no size, and neither has a pipe (vm.toml from a program).
+            content = file.read(MAX_FILE_SIZE + 1)
+        if len(content) > MAX_FILE_SIZE:
+            raise ConfigError(where, f"has more than {MAX_FILE_SIZE >> 20} MiB", "give a vm.toml")
+        return tomllib.loads(content.decode())
     except OSError as error:
-        raise ConfigError(str(path), (error.strerror or str(error)).lower()) from error
+        raise ConfigError(where, (error.strerror or str(error)).lower(), "give the path of a vm.toml") from error
     except UnicodeDecodeError as error:
-        raise ConfigError(str(path), f"byte {error.start} is not UTF-8: is it a vm.toml?") from error
-    try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(where, f"byte {error.start} is not UTF-8", "give a vm.toml") from error
+    except RecursionError:
+        raise ConfigError(where, "is nested too deeply", "give a vm.toml") from None
+    except ValueError as error:  # TOMLDecodeError, and int()'s own: too many digits; a NUL in the path
         message = str(error)
-        raise ConfigError(str(path), message[0].lower() + message[1:]) from error
+        raise ConfigError(where, message[:1].lower() + message[1:], "correct it") from error
 
 
 def check(tables: Mapping[str, Any], directory: Path) -> VmConfig:
-    """``tables`` as a VmConfig. Raises ConfigErrors with all that is wrong."""
+    """``tables`` as a VmConfig; paths are relative to ``directory``. Raises ConfigErrors with all that is wrong."""
     errors: list[ConfigError] = []
-
-    def collect(function: Callable[[], ResultT]) -> ResultT | None:
-        try:
-            return function()
-        except ConfigErrors as several:
-            errors.extend(several.errors)
-        except ConfigError as error:
-            errors.append(error)
-        return None
-
     for key in tables:
         if key != "machine" and key not in LISTS:
-            errors.append(ConfigError(key, "unknown table", nearest(key, ["machine", *LISTS])))
-    machine = collect(
-        lambda: validate(MachineOptions, _table(tables.get("machine", {}), "machine"), "machine", directory)
+            errors.append(ConfigError(toml_path("", key), "unknown table", nearest(key, ["machine", *LISTS])))
+    machine = _collect(
+        errors, lambda: validate(MachineOptions, _table(tables.get("machine", {}), "machine"), "machine", directory)
     )
-    configured: dict[str, list[Configured]] = {}
-    blockdevs: list[Mapping[str, Any]] = []
-    for kind in LISTS:
-        configured[kind] = []
-        entries = tables.get(kind, [])
-        if not isinstance(entries, list):
-            errors.append(ConfigError(kind, "is one table", f"write [[{kind}]]"))
-            continue
-        for index, entry in enumerate(entries):
-            where = f"{kind}[{index}]"
-            one = collect(
-                lambda entry=entry, where=where, kind=kind: configure(kind, _table(entry, where), where, directory)
-            )
-            if one is not None:
-                configured[kind].append(one)
-                if kind == "blockdev":
-                    blockdevs.append(entry)
-    _check_references(machine, configured, errors)
+    configured = {kind: list(_entries(kind, tables.get(kind, []), directory, errors)) for kind in LISTS}
+    errors += consistency_errors(machine, configured, tables.get("blockdev", []), directory)
     if errors:
         raise ConfigErrors(errors)
-    assert machine is not None
-    return VmConfig(machine, configured["chardev"], blockdevs, configured["device"], directory)
+    assert machine is not None  # or there would be an error
+    chardevs, blockdevs, devices = ([each for each in configured[kind] if each is not None] for kind in LISTS)
+    return VmConfig(machine, chardevs, blockdevs, tables.get("blockdev", []), devices, directory)
+
+
+def _entries(kind: str, entries: Any, directory: Path, errors: list[ConfigError]) -> list[Configured | None]:
+    """The entries of a list, with None for those that are wrong, so that the others keep their numbers."""
+    if not isinstance(entries, list):
+        errors.append(ConfigError(kind, "is not a list of tables", f"write [[{kind}]]"))
+        return []
+    if len(entries) > MAX_ENTRIES:
+        errors.append(ConfigError(kind, f"has {len(entries)} entries", f"give {MAX_ENTRIES} at most"))
+        return []
+
+    return [_collect(errors, partial(_entry, kind, index, entry, directory)) for index, entry in enumerate(entries)]
+
+
+def _entry(kind: str, index: int, entry: Any, directory: Path) -> Configured:
+    where = f"{kind}[{index}]"
+    return configure(kind, _table(entry, where), where, directory)
+
+
+def _collect(errors: list[ConfigError], function: Callable[[], ResultT]) -> ResultT | None:
+    try:
+        return function()
+    except ConfigErrors as several:
+        errors.extend(several.errors)
+    except ConfigError as error:
+        errors.append(error)
+    return None
 
 
 def _table(value: Any, where: str) -> Mapping[str, Any]:
     if not isinstance(value, dict):
         raise ConfigError(where, "is not a table")
     return value
-
-
-def _check_references(
-    machine: MachineOptions | None, configured: Mapping[str, Sequence[Configured]], errors: list[ConfigError]
-) -> None:
-    known = {kind: [each.identity for each in configured[kind]] for kind in ("chardev", "blockdev")}
-    users: list[tuple[Options | None, str]] = [(machine, "machine")]
-    users += [(device.options, f"device[{index}]") for index, device in enumerate(configured["device"])]
-    for options, where in users:
-        if options is None:
-            continue
-        for path, _, kind, name in references(options, where):
-            if name not in known[kind]:
-                errors.append(ConfigError(path, f"no {kind} is named {name!r}", nearest(name, known[kind])))

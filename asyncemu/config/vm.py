@@ -19,8 +19,9 @@ class VmConfig:
 
     machine: MachineOptions
     chardevs: Sequence[Configured]
-    #: As tables: the block graph makes nodes of nested tables when it opens them.
-    blockdevs: Sequence[Mapping[str, Any]]
+    blockdevs: Sequence[Configured]
+    #: ``blockdevs`` as they were written: the block graph makes nodes of nested tables when it opens them.
+    blockdev_tables: Sequence[Mapping[str, Any]]
     devices: Sequence[Configured]
     #: What relative paths are relative to.
     directory: Path
@@ -31,7 +32,7 @@ class VmConfig:
             context,
             self.machine,
             chardevs=self.chardevs,
-            blockdevs=self.blockdevs,
+            blockdevs=self.blockdev_tables,
             devices=self.devices,
             directory=self.directory,
             clocks=clocks,

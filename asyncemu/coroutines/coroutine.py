@@ -9,15 +9,20 @@ What it guarantees:
 - between two suspensions it runs in its home context only, and nothing else runs there;
 - what asyncio calls the current task is this object while it runs, so ``asyncio.timeout``, ``asyncio.sleep`` and
   third-party awaitables work inside; the task that entered it is the current one again afterwards;
-- an exception that nobody awaits goes to the loop's exception handler.
+- an exception that nobody has asked for by the next round goes to the loop's exception handler, unless there is an
+  ``on_done``, which is to look at ``error``.
+
+What differs from a Task: up to the first suspension it sees and sets the context variables of its starter; from then on
+it has its own. Cancelling who awaits it does not cancel it.
 """
 
 from __future__ import annotations
 
 import asyncio
-from asyncio.tasks import _enter_task, _leave_task  # type: ignore[attr-defined]
+from asyncio.tasks import _enter_task, _leave_task
 from collections.abc import Callable, Generator
 from collections.abc import Coroutine as PythonCoroutine
+from contextvars import Context, copy_context
 from typing import Any, Generic, TypeVar
 
 from asyncemu.loop import AioContext, home
@@ -28,8 +33,8 @@ ResultT = TypeVar("ResultT")
 class Coroutine(Generic[ResultT]):
     """One Python coroutine with a home context. ``enter`` begins it; ``await`` it from another one for its result."""
 
-    __slots__ = ("_body", "_cancel_requests", "_error", "_must_cancel", "_on_done", "_result", "_waiters", "_waits_for",
-                 "context", "done")  # fmt: skip
+    __slots__ = ("_body", "_cancel_requests", "_error", "_on_done", "_result", "_seen", "_to_throw", "_variables",
+                 "_waiters", "_waits_for", "context", "done")  # fmt: skip
 
     def __init__(
         self,
@@ -45,8 +50,12 @@ class Coroutine(Generic[ResultT]):
         self._error: BaseException | None = None
         self._waits_for: asyncio.Future[Any] | None = None
         self._waiters: list[asyncio.Future[None]] | None = None
-        self._must_cancel = False
+        #: Raised in the body at the next step.
+        self._to_throw: BaseException | None = None
+        self._variables: Context | None = None
         self._cancel_requests = 0
+        #: Has anybody asked for the result or the error?
+        self._seen = False
 
     @home
     def enter(self) -> bool:
@@ -61,56 +70,73 @@ class Coroutine(Generic[ResultT]):
         outer = asyncio.current_task(loop)
         if outer is not None:
             _leave_task(loop, outer)
-        _enter_task(loop, self)
+        _enter_task(loop, self)  # type: ignore[arg-type]
         try:
-            if self._must_cancel:
-                self._must_cancel = False
-                awaited = self._body.throw(asyncio.CancelledError())
-            else:
+            if self._to_throw is None:
                 awaited = self._body.send(None)
+            else:
+                to_throw, self._to_throw = self._to_throw, None
+                awaited = self._body.throw(to_throw)
         except StopIteration as stop:
             self._result = stop.value
             self.done = True
-        except (KeyboardInterrupt, SystemExit):
-            raise
         except BaseException as error:
             self._error = error
             self.done = True
         finally:
-            _leave_task(loop, self)
+            _leave_task(loop, self)  # type: ignore[arg-type]
             if outer is not None:
                 _enter_task(loop, outer)
         if self.done:
             self._finish()
-        elif awaited is None:
-            loop.call_soon(self._step, None)
-        elif getattr(awaited, "_asyncio_future_blocking", None):
+        else:
+            self._suspend(awaited)
+
+    def _suspend(self, awaited: Any) -> None:
+        """Be called again when ``awaited``, which the body has yielded, is done."""
+        loop = self.context.loop
+        if self._variables is None:
+            self._variables = copy_context()
+        if awaited is None:  # a bare yield, as in asyncio.sleep(0)
+            loop.call_soon(self._step, None, context=self._variables)
+        elif getattr(awaited, "_asyncio_future_blocking", None) and awaited.get_loop() is loop:
             awaited._asyncio_future_blocking = False
             self._waits_for = awaited
-            awaited.add_done_callback(self._step)
-            if self._must_cancel and awaited.cancel():
-                self._must_cancel = False
+            awaited.add_done_callback(self._step, context=self._variables)
+            # Cancelled while it ran.
+            if self._to_throw is not None and awaited.cancel():
+                self._to_throw = None
         else:
-            message = f"{self._body.__qualname__} awaits {awaited!r}, which is not an asyncio awaitable"
-            self._error = RuntimeError(message)
-            self.done = True
-            self._body.close()
-            self._finish()
+            # A step of another loop's future would be in another thread.
+            self._to_throw = RuntimeError(f"{self.get_name()} awaits {awaited!r}, which is nothing of its loop's")
+            loop.call_soon(self._step, None, context=self._variables)
 
     def _finish(self) -> None:
-        waiters, self._waiters = self._waiters, None
-        for waiter in waiters or ():
-            if not waiter.done():
-                waiter.set_result(None)
+        awaited = False
+        if self._waiters is not None:
+            for waiter in self._waiters:
+                if not waiter.done():
+                    waiter.set_result(None)
+                    awaited = True
         if self._on_done is not None:
             self._on_done(self)
-        elif self._error is not None and not waiters and not isinstance(self._error, asyncio.CancelledError):
+        elif self._error is not None and not awaited:
+            # Later: the starter may be about to await it, as in ``await start(...)``.
+            self.context.loop.call_soon(self._report)
+        if self._error is not None and isinstance(self._error, (KeyboardInterrupt, SystemExit)):
+            raise self._error
+
+    def _report(self) -> None:
+        if isinstance(self._error, Exception) and not self._seen:
             self.context.loop.call_exception_handler(
-                {"message": f"nobody awaits {self._body.__qualname__}", "exception": self._error}
+                {"message": f"nobody awaits {self.get_name()}", "exception": self._error}
             )
 
     def result(self) -> ResultT:
-        """What the body returned; raises what it raised. Only when ``done``."""
+        """What the body returned; raises what it raised, or InvalidStateError when it is not ``done``."""
+        if not self.done:
+            raise asyncio.InvalidStateError(f"{self!r} is not done")
+        self._seen = True
         if self._error is not None:
             raise self._error
         return self._result  # type: ignore[return-value]
@@ -118,6 +144,7 @@ class Coroutine(Generic[ResultT]):
     @property
     def error(self) -> BaseException | None:
         """What the body raised, or None."""
+        self._seen = True
         return self._error
 
     def __await__(self) -> Generator[Any, None, ResultT]:
@@ -133,12 +160,12 @@ class Coroutine(Generic[ResultT]):
 
     @home
     def cancel(self, msg: object = None) -> bool:
-        """Raise CancelledError at the point of suspension. False when it is done already."""
+        """Raise CancelledError at the point of suspension. False when it is done already. As in asyncio.Task."""
         if self.done:
             return False
         self._cancel_requests += 1
         if self._waits_for is None or not self._waits_for.cancel(msg):
-            self._must_cancel = True
+            self._to_throw = asyncio.CancelledError() if msg is None else asyncio.CancelledError(msg)
         return True
 
     def cancelling(self) -> int:
@@ -153,7 +180,7 @@ class Coroutine(Generic[ResultT]):
 
     def get_name(self) -> str:
         """The body's qualified name."""
-        return self._body.__qualname__
+        return str(getattr(self._body, "__qualname__", self._body))
 
     def __repr__(self) -> str:
         return f"<Coroutine {self.get_name()} of {self.context.name}{' done' if self.done else ''}>"

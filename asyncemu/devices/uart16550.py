@@ -24,8 +24,8 @@ FIFO_SIZE: Final = 16
 #: Bytes taken from the guest and not yet by the chardev before the transmitter reads as full: what a kernel prints at
 #: once, so that it need not wait.
 TRANSMIT_BUFFER: Final = 4096
-#: Bytes of firmware's output that wait for a chardev: as many again as it buffers itself.
-FIRMWARE_BUFFER: Final = 64 * 1024
+#: Bytes that wait for the chardev at most: firmware does not look whether the transmitter is full before it writes.
+MAX_UNSENT: Final = 64 * 1024
 
 # Interrupt enable and line status bits, data sheet tables II to IV.
 IER_RECEIVE: Final = 1
@@ -126,8 +126,8 @@ class Uart16550(MmioDevice[UartOptions], name="uart16550", size=0x100):
             return
         if self.modem_control & MCR_LOOP:
             self._receive_byte(value)
-        elif len(self._unsent) < TRANSMIT_BUFFER + FIFO_SIZE:
-            # A driver that has seen room may fill a FIFO. Beyond that it does not look, and bytes are lost.
+        elif len(self._unsent) < MAX_UNSENT:
+            # A driver that goes on although the transmitter is full loses what it writes, as with the real one.
             self._unsent.append(value)
             self._transmit_soon.schedule()
         self._empty_unreported = self._transmitter_empty()
@@ -223,7 +223,7 @@ class Uart16550(MmioDevice[UartOptions], name="uart16550", size=0x100):
     def firmware_write(self, data: bytes) -> int:
         """Output as firmware makes it, by polling: beside the interrupt-driven driver. How many bytes were taken."""
         with self.lock:
-            taken = data[: max(0, FIRMWARE_BUFFER - len(self._unsent))]
+            taken = data[: max(0, MAX_UNSENT - len(self._unsent))]
             self._unsent += taken
         self._transmit_soon.schedule()
         return len(taken)

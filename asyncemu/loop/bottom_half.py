@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -22,7 +22,7 @@ class BottomHalf:
     Create with ``AioContext.bh_new``.
     """
 
-    __slots__ = ("_callback", "_deleted", "_handle", "_pending", "context", "name")
+    __slots__ = ("_callback", "_deleted", "_pending", "_queued", "_queued_idle", "context", "name")
 
     def __init__(self, context: AioContext, callback: Callable[[], object], name: str) -> None:
         self.context = context
@@ -30,24 +30,30 @@ class BottomHalf:
         self._callback = callback
         self._pending = False
         self._deleted = False
-        self._handle: asyncio.Handle | None = None
+        # Held while _run, or _run_idle, lies in the context's queue: acquire(False) is a test-and-set, so that however
+        # many threads schedule at once, and after a cancel, there is one entry. With two of them a bottom half that
+        # schedules itself would run twice a round for ever.
+        self._queued = threading.Lock()
+        self._queued_idle = threading.Lock()
 
     @any_thread
     def schedule(self) -> None:
         """Run the callback once, in the context's next round."""
-        if self._pending or self._deleted:
+        if self._deleted:
             return
-        # Two threads that both get here schedule it twice, and _run finds _pending False the second time.
+        # Before the look at the lock: _run frees it before it looks at _pending, so one of the two sees the other.
         self._pending = True
-        self.context.enqueue(self._run)
+        if self._queued.acquire(False):
+            self.context.enqueue(self._run)
 
     @any_thread
     def schedule_idle(self) -> None:
-        """Run the callback when the context has had nothing else to do for a while: within 10 ms, as in QEMU."""
-        if self._pending or self._deleted:
+        """Run the callback within 10 ms, as QEMU's idle bottom halves; a ``schedule`` meanwhile hurries it."""
+        if self._deleted:
             return
         self._pending = True
-        self.context.enqueue_idle(self._run)
+        if self._queued_idle.acquire(False):
+            self.context.enqueue_idle(self._run_idle)
 
     @any_thread
     def cancel(self) -> None:
@@ -66,8 +72,15 @@ class BottomHalf:
         return self._pending
 
     def _run(self) -> None:
+        self._queued.release()
         if self._pending:
             # Cleared first: a schedule() made while the callback runs counts for the next round.
+            self._pending = False
+            self._callback()
+
+    def _run_idle(self) -> None:
+        self._queued_idle.release()
+        if self._pending:
             self._pending = False
             self._callback()
 

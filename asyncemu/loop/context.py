@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
 from asyncemu.loop.bottom_half import BottomHalf
-from asyncemu.loop.clock import Clock
+from asyncemu.loop.clock import Clock, ClockSource
 from asyncemu.loop.event_notifier import EventNotifier
 from asyncemu.loop.markers import any_thread, home
 from asyncemu.loop.timer import Timer, TimerList
@@ -49,6 +49,7 @@ class AioContext:
         _current.context = self
         self._incoming: deque[Callable[[], object]] = deque()
         self._rung = False
+        self._ringing = threading.Lock()
         self._doorbell = EventNotifier()
         self._timer_lists: dict[Clock, TimerList] = {}
         self._timer_fd = TimerFd()
@@ -82,9 +83,15 @@ class AioContext:
             self.loop.call_soon(callback)
             return
         self._incoming.append(callback)
+        self._ring()
+
+    def _ring(self) -> None:
         if not self._rung:
             self._rung = True
-            self._doorbell.set()
+            # close() takes it too: a late ring must not reach a descriptor that somebody else got meanwhile.
+            with self._ringing:
+                if self._doorbell.fd >= 0:
+                    self._doorbell.set()
 
     @any_thread
     def enqueue_idle(self, callback: Callable[[], object]) -> None:
@@ -99,14 +106,16 @@ class AioContext:
         self._rung = False
         incoming = self._incoming
         # Bounded by what is there now: a thread that keeps ringing can't starve the rest of the loop.
-        for _ in range(len(incoming)):
-            try:
-                incoming.popleft()()
-            except Exception as error:
-                self.loop.call_exception_handler({"message": f"bottom half of {self.name}", "exception": error})
-        if incoming and not self._rung:
-            self._rung = True
-            self._doorbell.set()
+        try:
+            for _ in range(len(incoming)):
+                try:
+                    incoming.popleft()()
+                except Exception as error:
+                    self.loop.call_exception_handler({"message": f"bottom half of {self.name}", "exception": error})
+        finally:
+            # Also when a KeyboardInterrupt leaves: what it left behind is heard should the loop go on.
+            if incoming:
+                self._ring()
 
     # ---- file descriptors
 
@@ -169,12 +178,16 @@ class AioContext:
         self.rearm_timers()
         return any(ran)
 
-    def next_deadline(self) -> int | None:
-        """The soonest deadline over all running clocks, in ns of the kernel's CLOCK_MONOTONIC; None: no deadline."""
+    def next_deadline(self, source: ClockSource | None = None) -> int | None:
+        """The soonest deadline over all running clocks that follow the kernel, in ns of CLOCK_MONOTONIC; None: none.
+
+        With ``source``: over the running clocks of that source, in ns of its own monotonic time.
+        """
         soonest: int | None = None
         for clock, timers in list(self._timer_lists.items()):
-            deadline = timers.next_deadline()
-            if deadline is None or not clock.source.follows_kernel:
+            wanted = clock.source.follows_kernel if source is None else clock.source is source
+            deadline = timers.next_deadline() if wanted else None
+            if deadline is None:
                 continue
             at = clock.monotonic_deadline(deadline)
             if at is not None and (soonest is None or at < soonest):
@@ -199,13 +212,14 @@ class AioContext:
 
     @home
     def close(self) -> None:
-        """Stop listening and stop the worker threads. What is still queued is dropped."""
+        """Stop listening and stop the worker threads. What is still queued is dropped. Twice is once."""
+        if self._timer_fd.fd < 0:
+            return
         self.worker_pool.close()
         self.loop.remove_reader(self._doorbell.fd)
         self.loop.remove_reader(self._timer_fd.fd)
-        # A late ring from another thread must not reach a descriptor that somebody else got meanwhile.
-        self._rung = True
-        self._doorbell.close()
+        with self._ringing:
+            self._doorbell.close()
         with self._arming:
             self._timer_fd.close()
         if current_context() is self:

@@ -38,8 +38,10 @@ class PostedQueue:
     """Work for one home context, done in the order in which it was posted.
 
     An entry is a plain function, or a function that returns a coroutine: then the entries behind it wait until it has
-    ended (a reset that waits for requests in flight, say). ``start`` begins a coroutine in place and calls back when it
-    is done; it is passed in because coroutines live a layer higher.
+    ended (a reset that waits for requests in flight, say). What a function raises goes to ``on_error``, and the entries
+    behind it are done. ``start`` is passed in because coroutines live a layer higher: it begins a coroutine in place
+    and returns True when it ended at once; when it did not, it returns False and calls back at home when it has. It
+    reports the coroutine's errors itself.
     """
 
     def __init__(
@@ -81,7 +83,10 @@ class PostedQueue:
 
     @vcpu_thread
     def call(self, function: Callable[[], Any]) -> Any:
-        """The value of ``function()`` at home, behind all that was posted; a coroutine's result is waited for."""
+        """The value of ``function()`` at home, behind all that was posted; a coroutine's result is waited for.
+
+        None when it raised (``on_error`` or ``start`` has got the error) or when the queue was closed meanwhile.
+        """
         result: Any = None
 
         def call() -> Coroutine[Any, Any, Any] | None:
@@ -123,21 +128,28 @@ class PostedQueue:
         if self._suspended:
             return
         self._busy = True
-        # Bounded by what is there now; the rest gets a round of its own.
-        for _ in range(len(self._entries)):
-            if not self._entries:
-                break
-            work = self._entries.popleft()
-            try:
-                coroutine = work()
-            except Exception as error:
-                self._on_error(error)
-                continue
-            if coroutine is not None:
-                self._suspended = True
-                if not self._start(coroutine, self._resume):
+        try:
+            # Bounded by what is there now; the rest gets a round of its own.
+            for _ in range(len(self._entries)):
+                # Closed by an entry, or before this round: what is left has been dropped or came too late.
+                if self._closed or not self._entries:
+                    break
+                self._do(self._entries.popleft())
+                if self._suspended:
                     return
-                self._suspended = False
+        finally:
+            if not self._suspended:
+                self._settle()
+
+    def _do(self, work: Callable[[], Coroutine[Any, Any, Any] | None]) -> None:
+        try:
+            coroutine = work()
+            if coroutine is not None:
+                self._suspended = not self._start(coroutine, self._resume)
+        except Exception as error:
+            self._on_error(error)
+
+    def _settle(self) -> None:
         self._busy = False
         if self._closed:
             self._release_waiters()

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Timer and TimerList: deadlines in int ns on one clock, run by one context, never early.
 
-Theory of operation. A context keeps a TimerList per clock: a heap of (deadline, order, timer). Removing is lazy: an
-entry whose deadline is no longer its timer's is stale and is skipped when it reaches the top. The context asks every
-list for its next deadline and arms one timerfd for the soonest (see context.py).
+Theory of operation. A context keeps a TimerList per clock: a heap of (deadline, order, timer); every setting of a timer
+has an order of its own, so timers with one deadline run in the order in which they were set. Removing is lazy: an entry
+whose order is no longer its timer's is stale and is skipped when it reaches the top. When the stale ones are more than
+the others the heap is made anew, for a guest may move a far deadline as often as it likes. The context asks every list
+for its next deadline and arms one timerfd for the soonest (see context.py).
 """
 
 from __future__ import annotations
@@ -11,13 +13,16 @@ from __future__ import annotations
 import heapq
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from asyncemu.loop.clock import Clock
 from asyncemu.loop.markers import any_thread
 
 if TYPE_CHECKING:
     from asyncemu.loop.context import AioContext
+
+#: So many stale entries are not worth a new heap (arbitrary).
+STALE_ALLOWED: Final = 64
 
 
 class TimerList:
@@ -29,64 +34,94 @@ class TimerList:
         self._lock = threading.Lock()
         self._heap: list[tuple[int, int, Timer]] = []
         self._order = 0
+        self._pending = 0
         clock.on_change(context.rearm_timers)
 
-    def set(self, timer: Timer, deadline: int | None) -> bool:
-        """Give ``timer`` a new deadline (None: none). True when the list's soonest deadline may have changed."""
+    def set(self, timer: Timer, deadline: int, only_earlier: bool = False) -> bool:
+        """Give ``timer`` a new deadline. True when it is the list's soonest; a soonest that moved later is not told of:
+        the timerfd fires once for nothing and is armed anew, which is cheaper than to arm it at every move.
+        """
         with self._lock:
-            timer.deadline = deadline
-            if deadline is None:
+            if timer.deadline is None:
+                self._pending += 1
+            elif only_earlier and timer.deadline <= deadline:
                 return False
             self._order += 1
-            heapq.heappush(self._heap, (deadline, self._order, timer))
-            return self._heap[0][2] is timer
+            timer.deadline = deadline
+            timer.order = self._order
+            heap = self._heap
+            heapq.heappush(heap, (deadline, self._order, timer))
+            if len(heap) > 2 * self._pending + STALE_ALLOWED:
+                heap[:] = [entry for entry in heap if entry[2].order == entry[1]]
+                heapq.heapify(heap)
+            return heap[0][2] is timer and heap[0][1] == self._order
+
+    def cancel(self, timer: Timer) -> None:
+        """Take ``timer``'s deadline away."""
+        with self._lock:
+            if timer.deadline is not None:
+                self._forget(timer)
+
+    def _forget(self, timer: Timer) -> None:
+        timer.deadline = None
+        timer.order = 0
+        self._pending -= 1
 
     def next_deadline(self) -> int | None:
         """The soonest deadline in ns of this list's clock, or None."""
         with self._lock:
             heap = self._heap
-            while heap and heap[0][2].deadline != heap[0][0]:
+            while heap and heap[0][2].order != heap[0][1]:
                 heapq.heappop(heap)
             return heap[0][0] if heap else None
 
     def run(self) -> bool:
-        """Run what is due now; callbacks may set, cancel and re-arm any timer. True when anything ran."""
+        """Run what is due now; callbacks may set, cancel and re-arm any timer. True when anything ran.
+
+        What a callback raises goes to the loop's exception handler, and the others run.
+        """
         if not self.clock.enabled:
             return False
         now = self.clock.now()
-        due: list[Timer] = []
+        due: list[tuple[int, Timer]] = []
         with self._lock:
             heap = self._heap
             while heap and heap[0][0] <= now:
-                deadline, _, timer = heapq.heappop(heap)
-                if timer.deadline == deadline and timer not in due:
-                    due.append(timer)
+                _, order, timer = heapq.heappop(heap)
+                due.append((order, timer))
         ran = False
-        for timer in due:
+        for order, timer in due:
             with self._lock:
-                # An earlier callback of this round may have cancelled or moved it.
-                if timer.deadline is None or timer.deadline > now:
+                # Stale, or an earlier callback of this round has cancelled or moved it.
+                if timer.order != order:
                     continue
-                timer.deadline = None
-            timer.callback()
+                self._forget(timer)
             ran = True
+            try:
+                timer.callback()
+            except Exception as error:
+                self.context.loop.call_exception_handler(
+                    {"message": f"timer callback of {self.context.name}", "exception": error}
+                )
         return ran
 
 
 class Timer:
     """QEMU's QEMUTimer. Create with ``AioContext.timer``.
 
-    The callback runs at home, at or after the deadline. ``mod`` and ``cancel`` may be called from any thread; from home,
-    ``cancel`` is final at once.
+    The callback runs at home, at or after the deadline. ``mod`` and ``cancel`` may be called from any thread; from
+    home, ``cancel`` is final at once.
     """
 
-    __slots__ = ("_list", "callback", "deadline")
+    __slots__ = ("_list", "callback", "deadline", "order")
 
     def __init__(self, timers: TimerList, callback: Callable[[], object]) -> None:
         self._list = timers
         self.callback = callback
         #: ns of its clock, or None; written under the list's lock.
         self.deadline: int | None = None
+        #: Which setting the deadline comes from, for the list; 0: none.
+        self.order = 0
 
     @any_thread
     def mod(self, deadline: int) -> None:
@@ -97,14 +132,13 @@ class Timer:
     @any_thread
     def mod_anticipate(self, deadline: int) -> None:
         """As ``mod``, but never later than it is set already. QEMU: timer_mod_anticipate_ns."""
-        current = self.deadline
-        if current is None or deadline < current:
-            self.mod(deadline)
+        if self._list.set(self, deadline, only_earlier=True):
+            self._list.context.rearm_timers()
 
     @any_thread
     def cancel(self) -> None:
         """Do not fire. QEMU: timer_del."""
-        self._list.set(self, None)
+        self._list.cancel(self)
 
     @property
     def pending(self) -> bool:

@@ -9,8 +9,12 @@ import os
 _TFD_TIMER_ABSTIME = 1
 _CLOCK_MONOTONIC = 1
 
+#: The kernel's own end of time (KTIME_MAX), 292 years on. A guest may well ask for later. ns.
+_FOREVER = (1 << 63) - 1
+
 _libc = ctypes.CDLL(None, use_errno=True)
-_settime = _libc.timerfd_settime
+# By PyDLL, which keeps the GIL: the call takes less time than to get the GIL back from a busy thread.
+_settime = ctypes.PyDLL(None).timerfd_settime
 
 
 class TimerFd:
@@ -27,7 +31,7 @@ class TimerFd:
 
     def arm(self, monotonic_ns: int) -> None:
         """Become readable at ``monotonic_ns``; a time that has passed is at once. Replaces the earlier setting."""
-        seconds, nanoseconds = divmod(max(monotonic_ns, 1), 1_000_000_000)
+        seconds, nanoseconds = divmod(min(max(monotonic_ns, 1), _FOREVER), 1_000_000_000)
         self._spec[2] = seconds
         self._spec[3] = nanoseconds
         _settime(self.fd, _TFD_TIMER_ABSTIME, self._spec_pointer, None)

@@ -27,21 +27,27 @@ class WorkerPool:
     """Up to MAX_THREADS threads of one context, started on demand.
 
     A call that has not begun may be cancelled (cancel the await); one that runs is waited for by nobody but completes.
-    Completion arrives as a bottom half of the context, in the order in which calls end.
+    Completion arrives as a bottom half of the context, in the order in which calls end; a burst costs one.
     """
 
-    def __init__(self, context: AioContext, max_threads: int = MAX_THREADS) -> None:
+    def __init__(self, context: AioContext, max_threads: int = MAX_THREADS, idle_exit: float = IDLE_EXIT) -> None:
         self.context = context
         self.max_threads = max_threads
+        self.idle_exit = idle_exit
         self._condition = threading.Condition()
         self._waiting: deque[tuple[asyncio.Future[Any], Callable[..., Any], tuple[Any, ...]]] = deque()
         self._threads: set[threading.Thread] = set()
         self._idle = 0
         self._closed = False
+        self._ended: deque[tuple[asyncio.Future[Any], Any, BaseException | None]] = deque()
+        self._completion = context.bh_new(self._complete, "worker-pool")
 
     @home
     def submit(self, function: Callable[..., ResultT], *args: Any) -> asyncio.Future[ResultT]:
-        """Start ``function(*args)`` in a worker thread; the future completes at home."""
+        """Start ``function(*args)`` in a worker thread; the future completes at home.
+
+        RuntimeError when the pool is closed, or when the host has no thread to give and there is none.
+        """
         future: asyncio.Future[ResultT] = self.context.loop.create_future()
         with self._condition:
             if self._closed:
@@ -53,7 +59,13 @@ class WorkerPool:
                 number = len(self._threads)
                 thread = threading.Thread(target=self._work, name=f"{self.context.name}-worker-{number}", daemon=True)
                 self._threads.add(thread)
-                thread.start()
+                try:
+                    thread.start()
+                except RuntimeError:
+                    self._threads.discard(thread)
+                    if not self._threads:
+                        self._waiting.pop()
+                        raise
         return future
 
     @home
@@ -67,8 +79,9 @@ class WorkerPool:
         with self._condition:
             return {"threads": len(self._threads), "idle": self._idle, "waiting": len(self._waiting)}
 
+    @home
     def close(self) -> None:
-        """Cancel what has not begun and wait for the threads to end."""
+        """Cancel what has not begun, wait for the threads to end and complete what they did."""
         with self._condition:
             self._closed = True
             for future, _, _ in self._waiting:
@@ -78,6 +91,7 @@ class WorkerPool:
             threads = list(self._threads)
         for thread in threads:
             thread.join()
+        self._complete()
 
     def _work(self) -> None:
         while (job := self._next_job()) is not None:
@@ -88,7 +102,9 @@ class WorkerPool:
                 result = function(*args)
             except BaseException as raised:
                 error = raised
-            self.context.schedule_oneshot(lambda f=future, r=result, e=error: _complete(f, r, e))
+            self._ended.append((future, result, error))
+            self._completion.schedule()
+            # While it sleeps a worker holds on to nothing.
             del job, future, function, args, result, error
 
     def _next_job(self) -> tuple[asyncio.Future[Any], Callable[..., Any], tuple[Any, ...]] | None:
@@ -103,18 +119,24 @@ class WorkerPool:
                     return None
 
     def _wait_for_work(self) -> bool:
-        """Sleep until there may be work; False when none came for IDLE_EXIT."""
+        """Sleep until there may be work; False when none came for ``idle_exit`` seconds."""
         self._idle += 1
         try:
-            return self._condition.wait(IDLE_EXIT) or bool(self._waiting)
+            return self._condition.wait(self.idle_exit) or bool(self._waiting)
         finally:
             self._idle -= 1
 
-
-def _complete(future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
-    if future.done():
-        return
-    if error is not None:
-        future.set_exception(error)
-    else:
-        future.set_result(result)
+    def _complete(self) -> None:
+        # Bounded by what is there now: what ends meanwhile has scheduled the bottom half anew.
+        for _ in range(len(self._ended)):
+            future, result, error = self._ended.popleft()
+            if future.done():
+                continue
+            if isinstance(error, StopIteration):
+                # A future refuses it: a coroutine that raised it would look as if it had returned.
+                error, cause = RuntimeError("a call in a worker thread raised StopIteration"), error
+                error.__cause__ = cause
+            if error is not None:
+                future.set_exception(error)
+            else:
+                future.set_result(result)

@@ -5,10 +5,11 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, ByteSize, Field
+from pydantic import AfterValidator, Field
 
 from asyncemu.plugin_options import HostPath
 from asyncemu.plugins import Options, Reference
+from asyncemu.size import Size
 
 #: Bytes; Linux's own limit for riscv64 is 1024, with the terminating zero.
 MAX_COMMAND_LINE = 1023
@@ -16,7 +17,9 @@ MAX_COMMAND_LINE = 1023
 
 def _command_line(value: str) -> str:
     if not value.isprintable():
-        raise ValueError("the kernel's command line has a character that can't be printed")
+        raise ValueError("has a character that can't be printed; the kernel's command line is one line of text")
+    if len(value.encode()) > MAX_COMMAND_LINE:
+        raise ValueError(f"has {len(value.encode())} bytes; the kernel takes {MAX_COMMAND_LINE} at most")
     return value
 
 
@@ -25,13 +28,11 @@ class MachineOptions(Options):
 
     type: Literal["virt"] = Field("virt", description="Board: virt is QEMU's riscv64 board.")
     accel: list[Literal["tcg"]] = Field(["tcg"], min_length=1, description="Accelerators; the first that works.")
-    memory: ByteSize = Field(ByteSize(128 << 20), description="RAM, as in 256MiB.")
+    memory: Size = Field(128 << 20, description="RAM: 256M, 256MiB, 1G, or a number of bytes.")
     smp: Literal[1] = Field(1, description="vCPUs.")
     kernel: HostPath | None = Field(None, description="Linux Image (plain, gzip, EFI zboot), ELF or raw binary.")
     initrd: HostPath | None = Field(None, description="Initial RAM disk for the kernel.")
-    append: Annotated[str, AfterValidator(_command_line)] = Field(
-        "", max_length=MAX_COMMAND_LINE, description="The kernel's command line."
-    )
+    append: Annotated[str, AfterValidator(_command_line)] = Field("", description="The kernel's command line.")
     firmware: HostPath | None = Field(
         None, description="M-mode firmware (OpenSBI, U-Boot) instead of the built-in SBI; raw binary or ELF."
     )

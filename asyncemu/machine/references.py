@@ -21,6 +21,8 @@ def references(options: Options, where: str) -> Iterator[tuple[str, str, str, st
         for marker in field.metadata:
             if isinstance(marker, Reference) and value:
                 yield path, field_name, marker.kind, value
+        if isinstance(value, Options):
+            yield from references(value, path)
         for index, inner in enumerate(value if isinstance(value, list) else ()):
             if isinstance(inner, Options):
                 yield from references(inner, f"{path}[{index}]")

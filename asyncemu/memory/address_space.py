@@ -118,7 +118,7 @@ class AddressSpace:
         Raises GuestError unless all of it lies in one RAM region. Who writes into the view says so with ``written``.
         """
         offset = address - self._ram_base
-        if 0 <= offset and 0 <= length <= self._ram_size - offset:
+        if offset >= 0 and 0 <= length <= self._ram_size - offset:
             return self._ram[offset : offset + length]
         region = self.find(address)
         if isinstance(region, RamRegion) and 0 <= length <= region.base + region.size - address:

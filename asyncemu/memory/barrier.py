@@ -12,9 +12,9 @@ _lock: Final = threading.Lock()
 def full_barrier() -> None:
     """Order all loads and stores before against all after, for memory that a guest CPU reads and writes meanwhile.
 
-    x86-64 reorders only a store with a later load, but that is the pair that notification suppression depends on (virtio
-    1.2, 2.7.10). Taking a lock is an atomic read-modify-write, which is a full barrier there; CPython's own lock is one
-    semaphore operation.
+    x86-64 reorders only a store with a later load, but that is the pair that notification suppression depends on
+    (virtio 1.2, 2.7.10). Taking a lock is an atomic read-modify-write, which is a full barrier there; CPython's own
+    lock is one semaphore operation.
     """
     _lock.acquire()
     _lock.release()

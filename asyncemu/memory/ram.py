@@ -23,13 +23,15 @@ class GuestRam:
         if size <= 0 or size % PAGE_SIZE:
             raise ConfigError(where, f"{size} bytes", f"give a multiple of {PAGE_SIZE} bytes")
         self.size = size
-        self.fd = os.memfd_create("asyncemu-ram", os.MFD_CLOEXEC)
+        self.fd = -1
         try:
+            self.fd = os.memfd_create("asyncemu-ram", os.MFD_CLOEXEC)
             os.ftruncate(self.fd, size)
             self._mapping = mmap.mmap(self.fd, size, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
         except (OSError, ValueError, OverflowError) as error:
-            os.close(self.fd)
-            raise ConfigError(where, f"the host has not got {size} bytes ({error})", "ask for less") from error
+            self.close()
+            reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+            raise ConfigError(where, f"the host has not got {size} bytes ({reason})", "ask for less") from error
         self.view: memoryview = memoryview(self._mapping)
         #: The host address of the first byte, for back ends that map it.
         self.address: int = ctypes.addressof(ctypes.c_char.from_buffer(self._mapping))
@@ -37,10 +39,10 @@ class GuestRam:
     def clear(self) -> None:
         """Back to zeroes, and the pages back to the host: what power-on looks like.
 
-        The mapping stays, so that everybody who has mapped the memfd sees the zeroes.
+        Everybody who has mapped the memfd sees the zeroes. It punches a hole rather than make the file short and long
+        again, between which an access from another thread would be a SIGBUS.
         """
-        os.ftruncate(self.fd, 0)
-        os.ftruncate(self.fd, self.size)
+        self._mapping.madvise(mmap.MADV_REMOVE)
 
     def close(self) -> None:
         """Close the descriptor. The mapping lives as long as views of it do."""

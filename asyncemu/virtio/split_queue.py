@@ -73,7 +73,7 @@ class SplitQueue:
         self.next_available = 0
         self.next_used = 0
         # What the driver has been shown: the used index in its memory is its to scribble on, this is not.
-        self._published = 0
+        self.published = 0
 
     # ---- from the driver
 
@@ -158,11 +158,11 @@ class SplitQueue:
 
     def publish(self) -> bool:
         """Show the driver all that was pushed; True when it wants an interrupt for it."""
-        old, new = self._published, self.next_used
+        old, new = self.published, self.next_used
         if old == new:
             return False
         # x86 does not reorder stores with stores: the ring entries are visible before the index.
-        self._used_index[1] = self._published = new
+        self._used_index[1] = self.published = new
         full_barrier()
         if not self.event_index:
             return not self._available[0] & AVAIL_NO_INTERRUPT

@@ -60,10 +60,10 @@ async def test_debian_ended_by_sigterm_after_the_guests_flush_exits_130_and_keep
 
 async def test_debian_reboot_in_the_guest_boots_again(tmp_path: Path) -> None:
     async with run(debian(tmp_path, "shell")) as guest:
-        await guest.expect(r"guest:\S* # ")
+        await guest.expect(r"guest:\S*# ")
         await guest.send("echo first-$((6*7)); umount /mnt; reboot -f\n")
         await guest.expect("first-42")
-        await guest.expect(r"(?s)guest:\S* # .*Booting Linux.*guest:\S* # ")
+        await guest.expect(r"(?s)guest:\S*# .*Booting Linux.*guest:\S*# ")
         await guest.send("poweroff -f\n")
         status = await guest.wait()
 
@@ -76,7 +76,7 @@ async def test_debian_console_on_virtio_works_both_ways(tmp_path: Path) -> None:
         file.write('\n[[device]]\ndriver = "virtio-console"\nchardev = "console"\n')
 
     async with run(config, "machine.append=console=hvc0 session=shell") as guest:
-        await guest.expect(r"guest:\S* # ")
+        await guest.expect(r"guest:\S*# ")
         await guest.send("echo typed-$((6*7)); poweroff -f\n")
         await guest.expect("typed-42")
         status = await guest.wait()
@@ -107,7 +107,7 @@ async def test_debian_disk_read_only_in_the_guest_too(tmp_path: Path) -> None:
     before = (tmp_path / "disk.img").read_bytes()
 
     async with run(config, "blockdev.disk0.read-only=true") as guest:
-        await guest.expect(r"guest:\S* # ")
+        await guest.expect(r"guest:\S*# ")
         await guest.send("cat /sys/block/vda/ro /sys/block/vda/serial; echo x >/dev/vda; poweroff -f\n")
         await guest.expect(r"\n1\r?\ntest-disk")
         await guest.wait()

@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Block nodes inside of block nodes: ``file = { driver = "file", ... }`` or ``file = "node-name"``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from asyncemu.errors import ConfigError, ConfigErrors
+from asyncemu.plugin_options import Configured, configure
+from asyncemu.plugins import nearest
+
+#: Tables within each other: more than any chain of images that makes sense.
+MAX_DEPTH: Final = 32
+
+
+def nested_blockdevs(
+    node: Configured, where: str, directory: Path, names: dict[str, str], depth: int = 0
+) -> Iterator[ConfigError]:
+    """What is wrong below ``node``, whose table is at ``where``, and with its name.
+
+    ``names`` maps the node-names defined so far to their TOML paths; it grows. A child is opened before its parent, and
+    a node may refer to those defined above it only.
+    """
+    for child in getattr(node.plugin, "children", ()):
+        value = getattr(node.options, child)
+        path = f"{where}.{child}"
+        if isinstance(value, dict):
+            yield from _nested(value, path, directory, names, depth)
+        elif value not in names:
+            remedy = nearest(value, list(names)) or "define it above this one"
+            yield ConfigError(path, f"no block node above is named {value!r}", remedy)
+    if not node.identity:
+        return
+    owner = names.setdefault(node.identity, where)
+    if owner != where:
+        yield ConfigError(f"{where}.node-name", f"{node.identity!r} is the name of {owner} already", "choose another")
+
+
+def _nested(
+    table: dict[str, Any], path: str, directory: Path, names: dict[str, str], depth: int
+) -> Iterator[ConfigError]:
+    if depth >= MAX_DEPTH:
+        yield ConfigError(path, f"is nested more than {MAX_DEPTH} tables deep", "define nodes one after the other")
+        return
+    try:
+        inner = configure("blockdev", table, path, directory)
+    except ConfigErrors as several:
+        yield from several.errors
+    except ConfigError as error:
+        yield error
+    else:
+        yield from nested_blockdevs(inner, path, directory, names, depth + 1)

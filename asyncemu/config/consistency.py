@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What the tables of vm.toml say about each other: names that are taken, missing or used twice.
+
+Each entry is right in itself; an entry that is not is None here, and a reference to it is let pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from asyncemu.config.blockdevs import nested_blockdevs
+from asyncemu.errors import ConfigError
+from asyncemu.machine import MachineOptions
+from asyncemu.machine.references import references
+from asyncemu.plugin_options import IDENTITY_KEY, Configured
+from asyncemu.plugins import Options, nearest
+
+
+def consistency_errors(
+    machine: MachineOptions | None,
+    configured: Mapping[str, Sequence[Configured | None]],
+    blockdev_tables: Any,
+    directory: Path,
+) -> list[ConfigError]:
+    """All that does not fit together. ``blockdev_tables`` are the tables behind ``configured["blockdev"]``."""
+    errors: list[ConfigError] = []
+    block_names: dict[str, str] = {}
+    for index, entry in enumerate(configured["blockdev"]):
+        if entry is not None:
+            errors += nested_blockdevs(entry, f"blockdev[{index}]", directory, block_names)
+    names: dict[str, list[str]] = {}
+    for kind, entries in configured.items():
+        if kind != "blockdev":
+            errors += _identity_errors(kind, entries)
+        names[kind] = [entry.identity for entry in entries if entry is not None]
+    names["blockdev"] = list(block_names)
+    errors += _needed_names(configured)
+    complete = {kind: None not in entries for kind, entries in configured.items()}
+    complete["blockdev"] = complete["blockdev"] and isinstance(blockdev_tables, list)
+    for path, kind, name in _all_references(machine, configured["device"]):
+        if name not in names[kind] and complete[kind]:
+            known = [each for each in names[kind] if each]
+            errors.append(ConfigError(path, f"no {kind} is named {name!r}", nearest(name, known)))
+    errors += _stdio_errors(configured["chardev"])
+    errors += _sharing_errors(machine, configured)
+    return errors
+
+
+def _identity_errors(kind: str, entries: Sequence[Configured | None]) -> Iterator[ConfigError]:
+    owners: dict[str, int] = {}
+    for index, entry in enumerate(entries):
+        if entry is None or not entry.identity:
+            continue
+        owner = owners.setdefault(entry.identity, index)
+        if owner != index:
+            where = f"{kind}[{index}].{IDENTITY_KEY[kind]}"
+            yield ConfigError(where, f"{entry.identity!r} is the name of {kind}[{owner}] already", "choose another")
+
+
+def _needed_names(configured: Mapping[str, Sequence[Configured | None]]) -> Iterator[ConfigError]:
+    for kind in ("chardev", "blockdev"):
+        for index, entry in enumerate(configured[kind]):
+            if entry is not None and not entry.identity:
+                yield ConfigError(
+                    f"{kind}[{index}].{IDENTITY_KEY[kind]}", "is missing", "name it, so that a device can refer to it"
+                )
+
+
+def _all_references(
+    machine: MachineOptions | None, devices: Sequence[Configured | None]
+) -> Iterator[tuple[str, str, str]]:
+    """(TOML path, table, name) of each reference."""
+    users: list[tuple[Options, str]] = [
+        (device.options, f"device[{index}]") for index, device in enumerate(devices) if device is not None
+    ]
+    if machine is not None:
+        users.append((machine, "machine"))
+    for options, where in users:
+        for path, _, kind, name in references(options, where):
+            yield path, kind, name
+
+
+def _stdio_errors(chardevs: Sequence[Configured | None]) -> Iterator[ConfigError]:
+    owner: int | None = None
+    for index, chardev in enumerate(chardevs):
+        if chardev is None or chardev.plugin.name != "stdio":
+            continue
+        if owner is not None:
+            problem = f"standard input and output belong to chardev[{owner}] already"
+            yield ConfigError(f"chardev[{index}].backend", problem, "give one of the two another backend")
+        owner = index if owner is None else owner
+
+
+def _sharing_errors(
+    machine: MachineOptions | None, configured: Mapping[str, Sequence[Configured | None]]
+) -> Iterator[ConfigError]:
+    """A chardev without mux has one user. For stdio without ``mux``, it shows when it opens."""
+    single = {
+        chardev.identity: index
+        for index, chardev in enumerate(configured["chardev"])
+        if chardev is not None and _is_single(chardev)
+    }
+    users: dict[str, str] = {}
+    for path, kind, name in _all_references(machine, configured["device"]):
+        if kind != "chardev" or name not in single:
+            continue
+        first = users.setdefault(name, path)
+        if first != path:
+            remedy = f"set mux = true in chardev[{single[name]}], or use another one"
+            yield ConfigError(path, f"chardev {name!r} is in use by {first} already", remedy)
+
+
+def _is_single(chardev: Configured) -> bool:
+    mux = getattr(chardev.options, "mux", None)
+    return mux is False or (mux is None and chardev.plugin.name != "stdio")
