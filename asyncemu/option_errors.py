@@ -29,7 +29,7 @@ _EXPECTED: Final = {
     "float_type": "a number",
     "int_from_float": "a whole number",
     "int_parsing": "a whole number",
-    "int_parsing_size": "a whole number of reasonable size",
+    "int_parsing_size": "a smaller number",
     "int_type": "a whole number",
     "list_type": "a list",
     "model_type": "a table",
@@ -51,8 +51,13 @@ def toml_path(where: str, *parts: int | str) -> str:
     return where
 
 
-def explain(findings: Sequence[Mapping[str, Any]], model: type[BaseModel], where: str) -> Iterator[ConfigError]:
-    """A line for each of pydantic's findings; the alternatives of a union have one together."""
+def explain(
+    findings: Sequence[Mapping[str, Any]], model: type[BaseModel], where: str, other_keys: Sequence[str] = ()
+) -> Iterator[ConfigError]:
+    """A line for each of pydantic's findings; the alternatives of a union have one together.
+
+    ``findings`` are of a table at ``where``; ``other_keys`` it may have besides those of ``model``.
+    """
     alternatives: dict[str, list[str]] = {}
     for finding in findings:
         loc, in_union = _toml_loc(finding["loc"], model)
@@ -61,7 +66,7 @@ def explain(findings: Sequence[Mapping[str, Any]], model: type[BaseModel], where
             expected = alternatives.setdefault(path, [])
             expected.append(_EXPECTED[finding["type"]])
             continue
-        yield _explain_one(finding, model, loc, path)
+        yield _explain_one(finding, model, loc, path, other_keys)
     for path, expected in alternatives.items():
         yield ConfigError(path, f"must be {' or '.join(expected)}")
 
@@ -80,13 +85,18 @@ def _toml_loc(loc: tuple[int | str, ...], model: type[BaseModel]) -> tuple[tuple
 
 
 def _explain_one(
-    finding: Mapping[str, Any], model: type[BaseModel], loc: tuple[int | str, ...], path: str
+    finding: Mapping[str, Any],
+    model: type[BaseModel],
+    loc: tuple[int | str, ...],
+    path: str,
+    other_keys: Sequence[str],
 ) -> ConfigError:
     context = finding.get("ctx", {})
     given = _shown(finding["input"])
     match finding["type"]:
         case "extra_forbidden":
-            return ConfigError(path, "unknown key", nearest(str(loc[-1]), _keys_at(model, loc[:-1])))
+            known = [*_keys_at(model, loc[:-1]), *(other_keys if len(loc) == 1 else ())]
+            return ConfigError(path, "unknown key", nearest(str(loc[-1]), known))
         case "missing":
             return ConfigError(path, "is missing")
         case "value_error":
@@ -97,7 +107,7 @@ def _explain_one(
         case "literal_error":
             known = [str(value) for value in _literals(model, loc)]
             return ConfigError(
-                path, f"{given} is not one of its values", nearest(str(finding["input"])[:_MAX_SHOWN], known)
+                path, f"{given} is not one of its values", nearest(given.strip("'"), known)
             )
         case "greater_than_equal" | "less_than_equal" as kind:
             bound = context["ge"] if kind == "greater_than_equal" else context["le"]

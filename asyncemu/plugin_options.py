@@ -7,12 +7,12 @@ Pydantic finds all that is wrong at once; ``option_errors`` says it in the user'
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ValidationError, ValidationInfo
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ValidationError, ValidationInfo
 
 from asyncemu.errors import ConfigError, ConfigErrors
 from asyncemu.plugins import Options, Plugin, find, names
@@ -26,9 +26,14 @@ IDENTITY_KEY = {"blockdev": "node-name", "chardev": "id", "netdev": "id", "devic
 DRIVER_KEY = {"blockdev": "driver", "chardev": "backend", "netdev": "type", "device": "driver"}
 
 
-def _relative_to_config(path: Path, info: ValidationInfo) -> Path:
-    if path == Path():
+def _not_empty(value: object) -> object:
+    # Before it is a Path: that of no text is the current directory.
+    if value == "":
         raise ValueError("is empty; give the path of a file")
+    return value
+
+
+def _relative_to_config(path: Path, info: ValidationInfo) -> Path:
     if "\0" in str(path):
         raise ValueError("has a NUL character, which no file's name has")
     try:
@@ -40,7 +45,7 @@ def _relative_to_config(path: Path, info: ValidationInfo) -> Path:
 
 
 #: A file of the host: ``~`` is expanded, and a relative path is relative to the TOML file.
-HostPath = Annotated[Path, AfterValidator(_relative_to_config)]
+HostPath = Annotated[Path, BeforeValidator(_not_empty), AfterValidator(_relative_to_config)]
 
 
 #: Names of objects, as QEMU has them: none looks like a number or like a name that the runtime made up ("#block001").
@@ -69,8 +74,9 @@ def configure(kind: str, table: Mapping[str, Any], where: str, directory: Path |
         raise ConfigError(f"{where}.{identity_key}", problem, "begin with a letter; letters, digits, - . _ may follow")
     if not driver and not path:
         raise ConfigError(f"{where}.{driver_key}", "is missing", "known: " + ", ".join(names(kind)))
-    plugin = find(kind, driver, f"{where}.{driver_key}", path, directory)
-    return Configured(plugin, validate(plugin.options_type, rest, where, directory), identity)
+    plugin = find(kind, driver, f"{where}.{'plugin' if path else driver_key}", path, directory)
+    options = validate(plugin.options_type, rest, where, directory, (identity_key, driver_key))
+    return Configured(plugin, options, identity)
 
 
 def _text(table: dict[str, Any], key: str, where: str) -> str:
@@ -81,12 +87,21 @@ def _text(table: dict[str, Any], key: str, where: str) -> str:
     return value
 
 
-def validate(model: type[ModelT], table: Mapping[str, Any], where: str, directory: Path | None = None) -> ModelT:
-    """``table`` as a ``model``; raises ConfigErrors with all that is wrong."""
+def validate(
+    model: type[ModelT],
+    table: Mapping[str, Any],
+    where: str,
+    directory: Path | None = None,
+    other_keys: Sequence[str] = (),
+) -> ModelT:
+    """``table`` as a ``model``; raises ConfigErrors with all that is wrong.
+
+    ``other_keys`` of the table in vm.toml were taken out of ``table``: they may be what an unknown key was meant to be.
+    """
     try:
         return model.model_validate(table, context={"directory": directory})
     except ValidationError as error:
         # Imported when it is needed: a configuration without mistakes does not wait for it.
         from asyncemu.option_errors import explain
 
-        raise ConfigErrors(explain(error.errors(include_url=False), model, where)) from None
+        raise ConfigErrors(explain(error.errors(include_url=False), model, where, other_keys)) from None

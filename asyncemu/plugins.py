@@ -63,7 +63,7 @@ class Plugin(Generic[OptionsT]):
     options_type: ClassVar[type[Options]] = Options
     registry: ClassVar[dict[str, dict[str, type[Plugin[Any]]]]] = {}
 
-    options: OptionsT  # type: ignore[misc]  # read-only after construction
+    options: OptionsT
 
     def __init_subclass__(cls, *, name: str = "", **arguments: Any) -> None:
         super().__init_subclass__(**arguments)
@@ -169,7 +169,8 @@ def _load_from_path(kind: str, path: str, where: str, relative_to: Path) -> type
             spec.loader.exec_module(module)
         except Exception as error:
             del sys.modules[module_name]
-            raise ConfigError(where, f"{file}: {type(error).__name__}: {error}") from error
+            first_line, _, _ = str(error).partition("\n")
+            raise ConfigError(where, f"{file}: {type(error).__name__}: {first_line}") from error
     found = getattr(module, class_name, None)
     if not (isinstance(found, type) and issubclass(found, Plugin)):
         raise ConfigError(where, f"{file} has no plug-in class {class_name!r}")

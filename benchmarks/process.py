@@ -26,6 +26,7 @@ _QUOTED: Final = 300
 class GuestProcess:
     """Runs ``command``; its standard input stays open and silent, as at a terminal where nobody types.
 
+    A Python program keeps its compiled modules, as an installed one does, whatever this environment says.
     Times are seconds from just before the process was made. ``timeout`` counts from there too. Use it as a context
     manager: the process is killed at its end.
     """
@@ -33,11 +34,13 @@ class GuestProcess:
     def __init__(self, command: Sequence[str], directory: Path) -> None:
         self._output = bytearray()
         self._searched = 0
+        environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
         self._start = time.monotonic()
         try:
             self._process = subprocess.Popen(
                 command,
                 cwd=directory,
+                env=environment,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,

@@ -6,16 +6,20 @@ Each entry is right in itself; an entry that is not is None here, and a referenc
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from asyncemu.config.blockdevs import nested_blockdevs
+from asyncemu.devices import MmioDevice
 from asyncemu.errors import ConfigError
 from asyncemu.machine import MachineOptions
 from asyncemu.machine.references import references
+from asyncemu.machine.virt import VIRTIO_SLOTS
 from asyncemu.plugin_options import IDENTITY_KEY, Configured
 from asyncemu.plugins import Options, nearest
+from asyncemu.virtio import VirtioDevice
 
 
 def consistency_errors(
@@ -45,6 +49,7 @@ def consistency_errors(
             errors.append(ConfigError(path, f"no {kind} is named {name!r}", nearest(name, known)))
     errors += _stdio_errors(configured["chardev"])
     errors += _sharing_errors(machine, configured)
+    errors += _bus_errors(configured["device"])
     return errors
 
 
@@ -96,7 +101,7 @@ def _stdio_errors(chardevs: Sequence[Configured | None]) -> Iterator[ConfigError
 def _sharing_errors(
     machine: MachineOptions | None, configured: Mapping[str, Sequence[Configured | None]]
 ) -> Iterator[ConfigError]:
-    """A chardev without mux has one user. For stdio without ``mux``, it shows when it opens."""
+    """A chardev without mux has one user."""
     single = {
         chardev.identity: index
         for index, chardev in enumerate(configured["chardev"])
@@ -114,4 +119,20 @@ def _sharing_errors(
 
 def _is_single(chardev: Configured) -> bool:
     mux = getattr(chardev.options, "mux", None)
-    return mux is False or (mux is None and chardev.plugin.name != "stdio")
+    # The default of stdio; the others have none.
+    return not mux and not (mux is None and chardev.plugin.name == "stdio" and os.isatty(0))
+
+
+def _bus_errors(devices: Sequence[Configured | None]) -> Iterator[ConfigError]:
+    slots = 0
+    for index, device in enumerate(devices):
+        if device is None:
+            continue
+        if issubclass(device.plugin, VirtioDevice):
+            slots += 1
+            if slots > VIRTIO_SLOTS:
+                problem = f"all {VIRTIO_SLOTS} virtio slots of the board are taken"
+                yield ConfigError(f"device[{index}]", problem, "remove a device")
+        elif not issubclass(device.plugin, MmioDevice):
+            name = device.plugin.name or device.plugin.__qualname__
+            yield ConfigError(f"device[{index}]", f"{name!r} is for no bus of this board", "remove it")

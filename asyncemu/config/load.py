@@ -54,9 +54,11 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise ConfigError(where, f"byte {error.start} is not UTF-8", "give a vm.toml") from error
     except RecursionError:
         raise ConfigError(where, "is nested too deeply", "give a vm.toml") from None
-    except ValueError as error:  # TOMLDecodeError, and int()'s own: too many digits; a NUL in the path
+    except tomllib.TOMLDecodeError as error:
         message = str(error)
-        raise ConfigError(where, message[:1].lower() + message[1:], "correct it") from error
+        raise ConfigError(where, f"is not TOML: {message[:1].lower()}{message[1:]}", "correct it") from error
+    except ValueError as error:  # int()'s own, and open()'s: NUL in the path
+        raise ConfigError(where, str(error).partition(":")[0].lower(), "give a vm.toml") from error
 
 
 def check(tables: Mapping[str, Any], directory: Path) -> VmConfig:

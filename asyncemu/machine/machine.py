@@ -205,8 +205,6 @@ class Machine:
         running = self.state is RunState.RUNNING
         await self.pause()
         await self.board.reset()
-        for device in self.devices.values():
-            await device.reset()
         self.ram.clear()
         self._boot.load(self.board.ram_base, self.ram)
         for vcpu in self.vcpus:
@@ -235,6 +233,12 @@ class Machine:
     def _begin_reset(self) -> None:
         if self._resetting is None or self._resetting.done():
             self._resetting = self.context.loop.create_task(self.reset())
+            self._resetting.add_done_callback(self._reset_ended)
+
+    def _reset_ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.context.loop.call_exception_handler({"message": "machine reset", "exception": error})
+            self._end(ExitReason.GUEST_FAILURE, RunState.INTERNAL_ERROR)
 
     @any_thread
     def console_write(self, data: bytes) -> None:

@@ -125,10 +125,10 @@ class Virt:
         self.clint.active = firmware
 
     async def reset(self) -> None:
-        """Power-on state of what is not a user's device."""
+        """Power-on state of everything on the board, the users' devices included."""
         for slot in self.slots:
             await slot.reset()
-        for device in self.own_devices:
+        for device in (*self.own_devices, *(device for device, _, _ in self.platform_devices)):
             await device.reset()
         self.plic.reset()
         self.clint.reset()

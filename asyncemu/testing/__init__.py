@@ -20,6 +20,7 @@ from asyncemu.testing.interrupt import IrqRecorder
 from asyncemu.testing.mmio_bus import DeviceRegisters, MmioBus
 from asyncemu.testing.queue_driver import GuestAllocator, GuestBuffer, QueueDriver
 from asyncemu.testing.virtio_driver import DriverQueue, FeaturesRefused, VirtioDriver
+from asyncemu.testing.waiting import until
 
 __all__ = [
     "DeviceBench",
@@ -33,4 +34,5 @@ __all__ = [
     "QueueDriver",
     "RecordingPlatform",
     "VirtioDriver",
+    "until",
 ]

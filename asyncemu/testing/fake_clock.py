@@ -47,7 +47,7 @@ class FakeClock:
             self._contexts.append(context)
 
     def set_wall(self, wall_ns: int) -> None:
-        """Set the time of day, as an administrator does; timers of HOST that are due then run in the next ``advance``."""
+        """Set the time of day, as an administrator does. Timers of HOST run in the next ``advance``."""
         self._wall_offset = wall_ns - self._monotonic
 
     def advance(self, ns: int) -> None:

@@ -5,13 +5,10 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from typing import Final
 
 from asyncemu.loop import AioContext, home
+from asyncemu.testing.waiting import GUARD
 from asyncemu.vcpu.irq import IrqLine
-
-#: Seconds after which an interrupt counts as never coming.
-GUARD: Final = 10.0
 
 
 class IrqRecorder:

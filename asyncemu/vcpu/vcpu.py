@@ -147,7 +147,10 @@ class VCpu:
             self.cpu.interrupt()
             if not self._repeating:
                 self._repeating = True
-                self.context.enqueue(self._repeat_later)
+                if self.context.in_home():
+                    self._repeat_later()
+                else:
+                    self.context.enqueue(self._repeat_later)
         elif self._sleeping:
             self._sleeping = False
             self._wake_ups.put(None)

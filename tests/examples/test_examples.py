@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from asyncemu.errors import ConfigError
 from asyncemu.memory import Buffers
 from asyncemu.plugin_options import configure
 from asyncemu.plugins import find
-from asyncemu.testing import DeviceBench
+from asyncemu.testing import DeviceBench, until
 
 ROOT = Path(__file__).parents[2]
 
@@ -121,8 +120,7 @@ async def test_reverse_slow_requests_overlap_and_reset_cancels_them(bench: Devic
         queue.add([bytes([number])], [1], indirect=True)
 
     await queue.kick()
-    while device.queues[0].in_flight < 50:
-        await asyncio.sleep(0)
+    await until(lambda: device.queues[0].in_flight == 50)
     await driver.reset()
 
     assert (device.queues[0].in_flight, queue.used_index) == (0, 0)

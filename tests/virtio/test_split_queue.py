@@ -314,4 +314,3 @@ def test_queue_area_misaligned_refused(pair: Pair, area: str) -> None:
 def test_queue_area_not_wholly_in_ram_refused(pair: Pair, area: str, address: int) -> None:
     with pytest.raises(GuestError, match="not in guest RAM"):
         make_queue(pair, **{area: address})
-
