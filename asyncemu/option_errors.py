@@ -106,9 +106,7 @@ def _explain_one(
             return ConfigError(path, subject + problem, remedy)
         case "literal_error":
             known = [str(value) for value in _literals(model, loc)]
-            return ConfigError(
-                path, f"{given} is not one of its values", nearest(given.strip("'"), known)
-            )
+            return ConfigError(path, f"{given} is not one of its values", nearest(given.strip("'"), known))
         case "greater_than_equal" | "less_than_equal" as kind:
             bound = context["ge"] if kind == "greater_than_equal" else context["le"]
             return ConfigError(path, f"must be at {'least' if 'ge' in context else 'most'} {bound}, not {given}")

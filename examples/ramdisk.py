@@ -33,7 +33,7 @@ class RamDiskOptions(BlockDriverOptions):
     """Keys in vm.toml."""
 
     size: ByteSize = Field(description="Size of the disk.")
-    image: HostPath | None = Field(None, description="What it holds at first; zeroes where the file ends.")
+    image: HostPath | None = Field(default=None, description="What it holds at first; zeroes where the file ends.")
 
 
 class RamDisk(BlockDriver[RamDiskOptions], name="ramdisk"):

@@ -37,7 +37,7 @@ class ReverseConfig(LittleEndianStructure):
 class ReverseOptions(Options):
     """Keys in vm.toml."""
 
-    delay_ms: int = Field(0, ge=0, description="Time that each answer takes, in ms.")
+    delay_ms: int = Field(default=0, ge=0, description="Time that each answer takes, in ms.")
 
 
 class Reverse(VirtioDevice[ReverseOptions], name="reverse", device_id=63):

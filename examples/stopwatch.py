@@ -27,7 +27,9 @@ from asyncemu.plugins import Options
 class StopwatchOptions(Options):
     """Keys in vm.toml."""
 
-    lap_ms: int = Field(1000, ge=1, description="An interrupt each time this many ms of guest time have passed.")
+    lap_ms: int = Field(
+        default=1000, ge=1, description="An interrupt each time this many ms of guest time have passed."
+    )
 
 
 class Stopwatch(MmioDevice[StopwatchOptions], name="stopwatch", size=0x1000):

@@ -4,9 +4,10 @@
     until ``ask`` is called    the process ends at once: nothing is open yet that would want closing
     from then on               whoever called ``ask`` is told, and closes what is open; a second signal hurries nobody:
                                the guest's disk and the user's terminal need the closing (SIGQUIT is the way out)
+    after ``conclude``         nothing: the process is about to end, and its exit status is settled
 
-The exit status is INTERRUPTED either way. No handler raises: an exception in the middle of an import, a destructor or a
-callback from C is swallowed or printed there, and the process goes on.
+The exit status is INTERRUPTED in the first two cases. No handler raises: an exception in the middle of an import, a
+destructor or a callback from C is swallowed or printed there, and the process goes on.
 """
 
 from __future__ import annotations
@@ -40,6 +41,16 @@ class Interrupts:
     def ask(self, tell: Callable[[], object]) -> None:
         """Call ``tell`` instead of ending the process; it must not raise, and may be called several times."""
         self._tell = tell
+
+    def conclude(self, status: int) -> int:
+        """The exit status of the program, which would be ``status``; from here on signals are ignored.
+
+        Python's finalization gives signals their default actions back, with which one would end the process with
+        another status; it leaves those alone that are ignored.
+        """
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
+        return INTERRUPTED if self.received else status
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         self.received = True

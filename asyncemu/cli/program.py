@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any, Final, NoReturn
 
-from asyncemu.cli.interrupts import INTERRUPTED, Interrupts
+from asyncemu.cli.interrupts import Interrupts
 from asyncemu.errors import AsyncemuError, ConfigError, ConfigErrors
 
 #: A host's resource failed, or so did the guest.
@@ -50,7 +50,7 @@ def run_program(arguments: Sequence[str] | None, interrupts: Interrupts) -> int:
         # Who reads our output has read enough. What is still buffered goes nowhere, and Python does not complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = BROKEN_PIPE
-    return INTERRUPTED if interrupts.received else status
+    return interrupts.conclude(status)
 
 
 def _run_command(words: list[str], interrupts: Interrupts) -> int:

@@ -80,18 +80,11 @@ def machine_is_up() -> None:
 
 def run_machine(config: VmConfig, interrupts: Interrupts) -> int:
     """Build, run and close the machine of ``config``; the exit status."""
+    from asyncemu.cli.log import log_to_stderr
     from asyncemu.loop import MainLoop
 
     log_to_stderr()
     return MainLoop.run(lambda context: _run(context, config, interrupts))
-
-
-def log_to_stderr() -> None:
-    """Warnings of all, and what chardevs tell the user: which pty, where a client is waited for."""
-    import logging  # asyncio has imported it by now
-
-    logging.basicConfig(format="asyncemu: %(message)s")
-    logging.getLogger("asyncemu.chardev").setLevel(logging.INFO)
 
 
 async def _run(context: AioContext, config: VmConfig, interrupts: Interrupts) -> int:

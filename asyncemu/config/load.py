@@ -14,7 +14,6 @@ from asyncemu.config.overrides import apply_override
 from asyncemu.config.vm import VmConfig
 from asyncemu.errors import ConfigError, ConfigErrors
 from asyncemu.machine import MachineOptions
-from asyncemu.option_errors import toml_path
 from asyncemu.plugin_options import Configured, configure, validate
 from asyncemu.plugins import nearest
 
@@ -66,6 +65,8 @@ def check(tables: Mapping[str, Any], directory: Path) -> VmConfig:
     errors: list[ConfigError] = []
     for key in tables:
         if key != "machine" and key not in LISTS:
+            from asyncemu.option_errors import toml_path
+
             errors.append(ConfigError(toml_path("", key), "unknown table", nearest(key, ["machine", *LISTS])))
     machine = _collect(
         errors, lambda: validate(MachineOptions, _table(tables.get("machine", {}), "machine"), "machine", directory)

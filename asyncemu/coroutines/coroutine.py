@@ -33,8 +33,8 @@ ResultT = TypeVar("ResultT")
 class Coroutine(Generic[ResultT]):
     """One Python coroutine with a home context. ``enter`` begins it; ``await`` it from another one for its result."""
 
-    __slots__ = ("_body", "_cancel_requests", "_error", "_on_done", "_result", "_seen", "_to_throw", "_variables",
-                 "_waiters", "_waits_for", "context", "done")  # fmt: skip
+    __slots__ = ("_body", "_cancel_requests", "_done", "_error", "_on_done", "_result", "_seen", "_to_throw",
+                 "_variables", "_waiters", "_waits_for", "context")  # fmt: skip
 
     def __init__(
         self,
@@ -43,7 +43,7 @@ class Coroutine(Generic[ResultT]):
         on_done: Callable[[Coroutine[ResultT]], object] | None = None,
     ) -> None:
         self.context = context
-        self.done = False
+        self._done = False
         self._body = body
         self._on_done = on_done
         self._result: ResultT | None = None
@@ -61,7 +61,7 @@ class Coroutine(Generic[ResultT]):
     def enter(self) -> bool:
         """Run up to the first suspension; True when that was the end already. ``on_done`` is called either way."""
         self._step(None)
-        return self.done
+        return self._done
 
     def _step(self, _: object) -> None:
         """Run from one suspension to the next; also the callback of the future that is waited for."""
@@ -79,15 +79,15 @@ class Coroutine(Generic[ResultT]):
                 awaited = self._body.throw(to_throw)
         except StopIteration as stop:
             self._result = stop.value
-            self.done = True
+            self._done = True
         except BaseException as error:
             self._error = error
-            self.done = True
+            self._done = True
         finally:
             _leave_task(loop, self)  # type: ignore[arg-type]
             if outer is not None:
                 _enter_task(loop, outer)
-        if self.done:
+        if self._done:
             self._finish()
         else:
             self._suspend(awaited)
@@ -132,9 +132,13 @@ class Coroutine(Generic[ResultT]):
                 {"message": f"nobody awaits {self.get_name()}", "exception": self._error}
             )
 
+    def done(self) -> bool:
+        """Has the body ended? A method, as in asyncio.Task: asyncio calls it."""
+        return self._done
+
     def result(self) -> ResultT:
         """What the body returned; raises what it raised, or InvalidStateError when it is not ``done``."""
-        if not self.done:
+        if not self._done:
             raise asyncio.InvalidStateError(f"{self!r} is not done")
         self._seen = True
         if self._error is not None:
@@ -148,7 +152,7 @@ class Coroutine(Generic[ResultT]):
         return self._error
 
     def __await__(self) -> Generator[Any, None, ResultT]:
-        if not self.done:
+        if not self._done:
             waiter = self.context.loop.create_future()
             if self._waiters is None:
                 self._waiters = []
@@ -161,7 +165,7 @@ class Coroutine(Generic[ResultT]):
     @home
     def cancel(self, msg: object = None) -> bool:
         """Raise CancelledError at the point of suspension. False when it is done already. As in asyncio.Task."""
-        if self.done:
+        if self._done:
             return False
         self._cancel_requests += 1
         if self._waits_for is None or not self._waits_for.cancel(msg):
@@ -183,7 +187,7 @@ class Coroutine(Generic[ResultT]):
         return str(getattr(self._body, "__qualname__", self._body))
 
     def __repr__(self) -> str:
-        return f"<Coroutine {self.get_name()} of {self.context.name}{' done' if self.done else ''}>"
+        return f"<Coroutine {self.get_name()} of {self.context.name}{' done' if self._done else ''}>"
 
 
 def start(

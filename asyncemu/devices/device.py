@@ -86,7 +86,7 @@ class Device(Plugin[OptionsT]):
                 if suspended:
                     done()
 
-            suspended = not coroutines.start(self.context, body, ended).done
+            suspended = not coroutines.start(self.context, body, ended).done()
             return not suspended
 
         return PostedQueue(self.context, start_in_place, on_error)

@@ -3,15 +3,10 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from asyncemu.devices.device import Environment
 from asyncemu.devices.mmio_device import MmioDevice
 from asyncemu.devices.register import reg
 from asyncemu.plugins import Options
-
-#: The year 2255: the last time in ns that fits into 63 bits, with room for adding a clock's offset.
-LATEST_ALARM: Final = 9_000_000_000_000_000_000
 
 
 class GoldfishRtc(MmioDevice[Options], name="goldfish-rtc", size=0x1000):
@@ -75,8 +70,7 @@ class GoldfishRtc(MmioDevice[Options], name="goldfish-rtc", size=0x1000):
 
     def _ring_at(self, time: int) -> None:
         self._armed_for = time
-        # What the kernel's timers can hold: some of the times that a guest may ask for are 300 years off.
-        self._alarm.mod(min(max(time - self._offset, 0), LATEST_ALARM))
+        self._alarm.mod(time - self._offset)
 
     @clear_alarm.on_bus_write
     def _disarm(self, value: int) -> None:

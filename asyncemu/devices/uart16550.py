@@ -39,6 +39,7 @@ LSR_IDLE: Final = 0x40
 LCR_DLAB: Final = 0x80
 MCR_LOOP: Final = 0x10
 FCR_ENABLE: Final = 1
+FCR_CLEAR_RECEIVE: Final = 2
 #: Carrier, data set ready and clear to send: somebody is always there.
 MSR_READY: Final = 0xB0
 
@@ -135,9 +136,11 @@ class Uart16550(MmioDevice[UartOptions], name="uart16550", size=0x100):
 
     @modem_control.on_bus_write
     def _write_modem_control(self, value: int) -> None:
-        if self.modem_control & ~value & MCR_LOOP:
-            self._accept_soon.schedule()
+        ends_loopback = self.modem_control & ~value & MCR_LOOP
         self.modem_control = value & 0x1F
+        # Behind the change: home may be quicker than the rest of this method.
+        if ends_loopback:
+            self._accept_soon.schedule()
 
     @modem_status.on_bus_read
     def _read_modem_status(self) -> int:
@@ -172,10 +175,11 @@ class Uart16550(MmioDevice[UartOptions], name="uart16550", size=0x100):
 
     @interrupt_id.on_bus_write
     def _write_fifo_control(self, value: int) -> None:
-        if bool(value & FCR_ENABLE) != self._fifos or value & 2:
+        switched = bool(value & FCR_ENABLE) != self._fifos
+        self._fifos = bool(value & FCR_ENABLE)
+        if switched or value & FCR_CLEAR_RECEIVE:
             self._received.clear()
             self._accept_soon.schedule()
-        self._fifos = bool(value & FCR_ENABLE)
         self._update()
 
     @line_status.on_bus_read

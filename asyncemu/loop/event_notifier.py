@@ -3,9 +3,16 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+from typing import Final
 
 from asyncemu.loop.markers import any_thread
+
+# os.eventfd_write gives up the GIL for a system call that never waits, and the thread that it wakes takes it at once:
+# the caller, often a vCPU in the middle of an MMIO access, then waits for that thread. A PyDLL keeps the GIL.
+_eventfd_write: Final = ctypes.PyDLL(None).eventfd_write
+_eventfd_write.argtypes = (ctypes.c_int, ctypes.c_uint64)
 
 
 class EventNotifier:
@@ -20,10 +27,7 @@ class EventNotifier:
     @any_thread
     def set(self) -> None:
         """Ring. Never blocks: a counter that is full already says all there is to say."""
-        try:
-            os.eventfd_write(self.fd, 1)
-        except BlockingIOError:
-            pass
+        _eventfd_write(self.fd, 1)
 
     @any_thread
     def test_and_clear(self) -> bool:

@@ -9,6 +9,7 @@ last 2 MiB       device tree, and at the end what fw_dynamic firmware reads abou
 
 from __future__ import annotations
 
+import mmap
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -49,6 +50,7 @@ class Boot:
         for address, data in self.pieces:
             offset = address - base
             ram.view[offset : offset + len(data)] = data
+            _forget_pages(data)
 
 
 def prepare(
@@ -88,6 +90,13 @@ def prepare(
         arguments[A2] = info_address
     first = firmware or kernel
     return Boot(tuple(pieces), first.entry if first is not None else None, arguments, firmware is not None)
+
+
+def _forget_pages(data: bytes | memoryview) -> None:
+    """A mapped file that has been copied need not stay resident: a kernel has 36 MiB. A reset reads it again."""
+    mapping = data.obj if isinstance(data, memoryview) else None
+    if isinstance(mapping, mmap.mmap):
+        mapping.madvise(mmap.MADV_DONTNEED)
 
 
 def _segments(image: LoadedImage) -> list[tuple[int, bytes | memoryview]]:

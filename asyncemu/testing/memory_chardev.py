@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """MemoryChardev: a character back end whose outside is the test.
 
-    chardev = MemoryChardev(ChardevOptions(), "chardev0", context)
-    await chardev.open()
+    chardev = await MemoryChardev.make(context)
     chardev.type(b"input")               # the device gets it as it has room
     assert chardev.sent == b"output"
     chardev.limit = 0                    # the outside takes no more, until accept() is called
@@ -12,8 +11,7 @@ Importing this module makes the back end ``memory`` known to vm.toml.
 
 from __future__ import annotations
 
-from asyncemu.chardev.chardev import WRITE_BUFFER as WRITE_BUFFER
-from asyncemu.chardev.chardev import Chardev, ChardevOptions
+from asyncemu.chardev import Chardev, ChardevOptions
 from asyncemu.loop import AioContext, home
 
 
@@ -26,6 +24,13 @@ class MemoryChardev(Chardev[ChardevOptions], name="memory"):
         self.untyped = b""
         #: Bytes in ``sent`` at which the outside takes no more; None: it takes everything.
         self.limit: int | None = None
+
+    @classmethod
+    async def make(cls, context: AioContext, id: str = "chardev0") -> MemoryChardev:
+        """One that is open."""
+        chardev = cls(ChardevOptions.model_validate({}), id, context)
+        await chardev.open()
+        return chardev
 
     @home
     def type(self, data: bytes) -> None:

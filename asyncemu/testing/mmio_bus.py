@@ -35,6 +35,13 @@ class MmioBus:
         """``access()`` on the vCPU's thread: several reads and writes without a turn of the loop between them."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, access)
 
+    def run_blocking(self, access: Callable[[], ResultT]) -> ResultT:
+        """As ``run``, but the loop stands still meanwhile: what is posted is still waiting when this returns.
+
+        An access that waits for the device's home never ends here.
+        """
+        return self._thread.submit(access).result()
+
     async def read(self, address: int, size: int) -> int:
         """The value of ``size`` bytes (1, 2, 4 or 8) at ``address``. LookupError where nothing is."""
         return await self.run(lambda: self.read_now(address, size))

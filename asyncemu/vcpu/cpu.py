@@ -40,7 +40,8 @@ class GuestCpu(Protocol):
         caller asks again. Any thread."""
 
     def wake_time(self) -> int | None:
-        """When a halted guest has to go on, ns of the VIRTUAL clock: 0, now; None, only for an interrupt from outside."""
+        """When a halted guest has to go on, ns of the VIRTUAL clock: 0, now; None, only for an interrupt from
+        outside."""
 
     def deadline(self) -> int | None:
         """When the guest's own timer raises its line next, ns of the VIRTUAL clock; None: it is up, or not set. Any

@@ -6,10 +6,10 @@ States and who moves them:
     CREATED --start--> PAUSED <--resume/pause--> RUNNING
                           \\--------- stop ---------/--> STOPPED
 
-A kick is never lost. ``kick`` sets ``_request`` first and looks where the thread is second; the thread declares where it
-goes first (``_in_guest``, ``_sleeping``) and looks at ``_request`` second. Under the GIL these orders are those that all
-threads see, so one of the two always notices. One gap is below us: an accelerator may lose an interrupt that comes while
-it is entering the guest, so a kick is repeated each millisecond until the thread has taken it.
+A kick is never lost. ``kick`` sets ``_request`` first and looks where the thread is second; the thread declares where
+it goes first (``_in_guest``, ``_sleeping``) and looks at ``_request`` second. Under the GIL these orders are those that
+all threads see, so one of the two always notices. One gap is below us: an accelerator may lose an interrupt that comes
+while it is entering the guest, so a kick is repeated each millisecond until the thread has taken it.
 """
 
 from __future__ import annotations

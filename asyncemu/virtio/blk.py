@@ -85,12 +85,12 @@ class BlkOptions(Options):
     """Options of virtio-blk."""
 
     drive: Annotated[str, Reference("blockdev"), Field(description="node-name of the disk's contents.")]
-    serial: str = Field("", max_length=ID_LENGTH, description="Shown to the guest as the disk's id.")
-    num_queues: int = Field(1, ge=1, le=64, description="Request queues.")
-    queue_size: int = Field(256, ge=2, le=1024, description="Entries of each queue: a power of two.")
-    logical_block_size: int = Field(512, ge=512, le=4096, description="Bytes; a power of two.")
-    discard: bool = Field(True, description="Offer discard to the guest.")
-    write_zeroes: bool = Field(True, description="Offer write-zeroes to the guest.")
+    serial: str = Field(default="", max_length=ID_LENGTH, description="Shown to the guest as the disk's id.")
+    num_queues: int = Field(default=1, ge=1, le=64, description="Request queues.")
+    queue_size: int = Field(default=256, ge=2, le=1024, description="Entries of each queue: a power of two.")
+    logical_block_size: int = Field(default=512, ge=512, le=4096, description="Bytes; a power of two.")
+    discard: bool = Field(default=True, description="Offer discard to the guest.")
+    write_zeroes: bool = Field(default=True, description="Offer write-zeroes to the guest.")
 
     @field_validator("queue_size", "logical_block_size")
     @classmethod

@@ -55,8 +55,8 @@ class PortOptions(Options):
     """One more port."""
 
     chardev: Annotated[str, Reference("chardev"), Field(description="Where its bytes go and come from.")]
-    name: str = Field("", max_length=64, description="Shown to the guest in /dev/virtio-ports.")
-    console: bool = Field(False, description="The guest may use it as a console (hvc1 and on).")
+    name: str = Field(default="", max_length=64, description="Shown to the guest in /dev/virtio-ports.")
+    console: bool = Field(default=False, description="The guest may use it as a console (hvc1 and on).")
 
 
 class ConsoleOptions(Options):
@@ -64,7 +64,7 @@ class ConsoleOptions(Options):
 
     chardev: Annotated[str, Reference("chardev"), Field(description="The console's bytes (hvc0 in the guest).")] = ""
     ports: list[PortOptions] = Field(
-        [], max_length=MAX_PORTS, description="Ports besides the console: name, chardev, console."
+        default=[], max_length=MAX_PORTS, description="Ports besides the console: name, chardev, console."
     )
 
 

@@ -163,7 +163,7 @@ async def test_cached_read_makes_no_future_callback_or_thread(
     got = bytearray(4096)
     begun = start(node.context, node.preadv(8192, Buffers.of(got)))
     node.context.loop = loop
-    assert begun.done
+    assert begun.done()
     assert got == data[8192:12288]
     assert calls == []
     assert threading.active_count() == threads
@@ -178,7 +178,7 @@ async def test_read_partly_cached_gets_the_rest_from_the_engine(
     monkeypatch.setattr(os, "preadv", in_place(cached))
     got = bytearray(8192)
     reading = start(node.context, node.preadv(100, Buffers.of(memoryview(got)[:4096], memoryview(got)[4096:])))
-    assert not reading.done
+    assert not reading.done()
     await reading
     assert got == contents(image)[100:8292]
 
@@ -263,7 +263,7 @@ async def test_cancelled_write_ends_before_its_cancellation_arrives(graph: Block
     write = start(node.context, node.pwritev(0, Buffers.of(b"c" * 4096)))
     await asyncio.sleep(0)  # handed to the kernel, or to a thread
     write.cancel()
-    assert not write.done
+    assert not write.done()
     with pytest.raises(asyncio.CancelledError):
         await write
     assert contents(image)[:4096] == b"c" * 4096
@@ -289,7 +289,7 @@ async def test_cancelled_write_in_a_thread_is_waited_for(
     write.cancel()
     await asyncio.sleep(0)
     await asyncio.sleep(0)
-    assert not write.done
+    assert not write.done()
     go_on.set()
     with pytest.raises(asyncio.CancelledError):
         await write
@@ -354,7 +354,7 @@ async def test_direct_where_the_file_system_can_not_is_refused(
 async def test_flush_no_flush_does_nothing(graph: BlockGraph, image: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     node = await opened(graph, aio="threads", cache={"no-flush": True})
     monkeypatch.setattr(os, "fdatasync", failing(errno.EIO))
-    assert start(node.context, node.flush()).done
+    assert start(node.context, node.flush()).done()
 
 
 async def test_flush_failed_once_fails_ever_after(

@@ -167,7 +167,7 @@ async def test_cancelled_on_the_ring_keeps_its_buffer_until_the_end(queue: IoUri
     assert queue.in_flight == 1
     read.cancel()
     await asyncio.sleep(0)
-    assert not read.done
+    assert not read.done()
     with pytest.raises(BufferError):
         buffer.extend(b"moves")  # pinned
     os.write(sink, b"late")

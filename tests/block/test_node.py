@@ -274,11 +274,11 @@ async def test_drain_waits_for_all_requests(graph: BlockGraph) -> None:
     disk.gate.clear()
     requests = [start(node.context, node.preadv(0, Buffers.of(bytearray(1)))) for _ in range(3)]
     drains = [start(node.context, node.drain()) for _ in range(2)]
-    assert (node.in_flight, [drain.done for drain in drains]) == (3, [False, False])
+    assert (node.in_flight, [drain.done() for drain in drains]) == (3, [False, False])
     disk.gate.set()
     for drain in drains:
         await drain
-    assert (node.in_flight, [request.done for request in requests]) == (0, [True] * 3)
+    assert (node.in_flight, [request.done() for request in requests]) == (0, [True] * 3)
 
 
 async def test_drain_cancelled_leaves_other_drainers_waiting(graph: BlockGraph) -> None:
@@ -289,10 +289,10 @@ async def test_drain_cancelled_leaves_other_drainers_waiting(graph: BlockGraph) 
     one.cancel()
     with pytest.raises(asyncio.CancelledError):
         await one
-    assert not other.done
+    assert not other.done()
     disk.gate.set()
     await other
-    assert request.done
+    assert request.done()
 
 
 async def test_close_drains_then_flushes_then_closes(graph: BlockGraph) -> None:
@@ -303,7 +303,7 @@ async def test_close_drains_then_flushes_then_closes(graph: BlockGraph) -> None:
     assert disk.requests == [("pwritev", 0, 1)]
     disk.gate.set()
     await closing
-    assert write.done
+    assert write.done()
     assert (disk.requests, disk.closed) == ([("pwritev", 0, 1), ("flush", 0, 0)], True)
 
 

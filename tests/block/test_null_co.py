@@ -31,7 +31,7 @@ async def test_read_leaves_buffers_alone_unless_told_to_zero(
 async def test_request_without_latency_ends_in_place(graph: BlockGraph, method: str) -> None:
     node = await graph.add_table({"driver": "null-co"}, "blockdev[0]")
     arguments = {"preadv": (0, Buffers()), "pwritev": (0, Buffers()), "flush": ()}.get(method, (0, 4096))
-    assert start(node.context, getattr(node, method)(*arguments)).done
+    assert start(node.context, getattr(node, method)(*arguments)).done()
 
 
 async def test_request_with_latency_takes_at_least_that_long(graph: BlockGraph) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from asyncemu.cli import main
+from asyncemu.plugins import Plugin, load_all
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -36,6 +37,13 @@ def asyncemu(
     log_handlers = list(logging.root.handlers)
     interval = sys.getswitchinterval()
     monkeypatch.chdir(tmp_path)
+    # Without the plug-ins of other tests, which messages and lists would name.
+    load_all()
+    ours = {
+        kind: {name: plugin for name, plugin in plugins.items() if plugin.__module__.startswith("asyncemu.")}
+        for kind, plugins in Plugin.registry.items()
+    }
+    monkeypatch.setattr(Plugin, "registry", ours)
 
     def run(*arguments: str) -> Result:
         try:

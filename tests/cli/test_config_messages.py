@@ -116,13 +116,19 @@ CASES = {
         ["machine.append: has 1024 bytes; the kernel takes 1023 at most"],
     ),
     "path empty": ('[machine]\nkernel = ""', ["machine.kernel: is empty; give the path of a file"]),
-    "path with NUL": ('[machine]\nkernel = "a\\u0000b"', ["machine.kernel: has a NUL character, which no file's name has"]),
+    "path with NUL": (
+        '[machine]\nkernel = "a\\u0000b"',
+        ["machine.kernel: has a NUL character, which no file's name has"],
+    ),
     "path of nobody": (
         '[machine]\nkernel = "~nobody-of-that-name/x"',
         ["machine.kernel: ~nobody-of-that-name means no home directory; write it out"],
     ),
     # sizes
-    "size in words": ('[machine]\nmemory = "lots"', ["machine.memory: 'lots' is not a size; write 4096, 512K or 256MiB"]),
+    "size in words": (
+        '[machine]\nmemory = "lots"',
+        ["machine.memory: 'lots' is not a size; write 4096, 512K or 256MiB"],
+    ),
     "size ambiguous": (
         '[machine]\nmemory = "256MB"',
         ["machine.memory: '256MB' has two meanings; write 256M or 256MiB for powers of 1024"],
@@ -132,7 +138,10 @@ CASES = {
         ["machine.memory: '0.5' is not a whole number of bytes; leave the fraction out"],
     ),
     "size negative": ("[machine]\nmemory = -1", ["machine.memory: must be at least 0, not -1"]),
-    "size past all": ('[machine]\nmemory = "8E"', ["machine.memory: must be at most 9223372036854775807, not 9223372036854775808"]),
+    "size past all": (
+        '[machine]\nmemory = "8E"',
+        ["machine.memory: must be at most 9223372036854775807, not 9223372036854775808"],
+    ),
     # plug-ins
     "unknown device": (
         '[[device]]\ndriver = "virtio-blok"',
@@ -239,7 +248,10 @@ CASES = {
         '[machine]\nkernel = "nope"',
         ["machine.kernel: nope: no such file or directory; give the path of a file that can be read"],
     ),
-    "initrd without kernel": ('[machine]\ninitrd = "x"', ["machine.initrd: there is no kernel to use it; give machine.kernel"]),
+    "initrd without kernel": (
+        '[machine]\ninitrd = "x"',
+        ["machine.initrd: there is no kernel to use it; give machine.kernel"],
+    ),
     "kernel a directory": ('[machine]\nkernel = "."', ["machine.kernel: .: is a directory; give the path of a file"]),
     "memory too much": (
         '[machine]\nmemory = "4E"',
@@ -248,8 +260,14 @@ CASES = {
             "(Cannot allocate memory); ask for less"
         ],
     ),
-    "memory not of pages": ("[machine]\nmemory = 100001", ["machine.memory: 100001 bytes; give a multiple of 4096 bytes"]),
-    "memory too little": ('[machine]\nmemory = "2M"', ["machine.memory: 2097152 bytes are too few; give at least 8MiB"]),
+    "memory not of pages": (
+        "[machine]\nmemory = 100001",
+        ["machine.memory: 100001 bytes; give a multiple of 4096 bytes"],
+    ),
+    "memory too little": (
+        '[machine]\nmemory = "2M"',
+        ["machine.memory: 2097152 bytes are too few; give at least 8MiB"],
+    ),
     "disk missing": (
         '[[blockdev]]\nnode-name = "d0"\ndriver = "file"\nfilename = "nope.img"',
         ["blockdev[0].filename: nope.img: no such file; create it, for example with: truncate -s 1G nope.img"],

@@ -27,7 +27,10 @@ COMMAND_LINES = {
         ["vm.toml", "--set"],
         "command line: argument --set: expected one argument; see asyncemu run --help",
     ),
-    "too many arguments": (["vm.toml", "b.toml"], "command line: unexpected argument 'b.toml'; see asyncemu run --help"),
+    "too many arguments": (
+        ["vm.toml", "b.toml"],
+        "command line: unexpected argument 'b.toml'; see asyncemu run --help",
+    ),
     "device unknown": (
         ["devices", "virtio-blok"],
         "command line: nothing is called 'virtio-blok'; did you mean 'virtio-blk'?",
@@ -41,7 +44,10 @@ COMMAND_LINES = {
         ["empty.toml", "--set", "machine.memory"],
         "--set: 'machine.memory' is not KEY=VALUE; write it as in machine.memory=512MiB",
     ),
-    "set without key": (["empty.toml", "--set", "=1"], "--set: '=1' is not KEY=VALUE; write it as in machine.memory=512MiB"),
+    "set without key": (
+        ["empty.toml", "--set", "=1"],
+        "--set: '=1' is not KEY=VALUE; write it as in machine.memory=512MiB",
+    ),
     "set with empty part": (
         ["empty.toml", "--set", "machine..memory=1"],
         "--set: 'machine..memory=1' is not KEY=VALUE; write it as in machine.memory=512MiB",

@@ -139,8 +139,8 @@ def test_load_bad_plugin_by_path_is_a_config_error(case: str, tmp_path: Path) ->
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=10)
 keys = st.sampled_from(
-    ["machine", "chardev", "blockdev", "device", "id", "node-name", "driver", "backend", "file", "ports", "cache", "drive",
-     "chardev", "size", "memory", "kernel", "filename", "host", "port", "mux", "x"]
+    ["machine", "chardev", "blockdev", "device", "id", "node-name", "driver", "backend", "file", "ports", "cache",
+     "drive", "chardev", "size", "memory", "kernel", "filename", "host", "port", "mux", "x"]
 )  # fmt: skip
 words = st.sampled_from(
     ["file", "raw", "null-co", "stdio", "null", "virtio-blk", "virtio-console", "virtio-rng", "socket"]

@@ -34,7 +34,8 @@ def test_size_spelling_is_powers_of_1024(text: str, size: int) -> None:
 
 @pytest.mark.parametrize(
     "value",
-    ["", " ", "M", "1X", "1MM", "-1", "+1", "1e3", "0x10", "1,5G", "1.M", ".5M", "1\n", "٣M", "9" * 31, "0.1K", 1.0, True, None, []],
+    ["", " ", "M", "1X", "1MM", "-1", "+1", "1e3", "0x10", "1,5G", "1.M", ".5M", "1\n",
+     "٣M", "9" * 31, "0.1K", 1.0, True, None, []],
 )  # fmt: skip
 def test_size_other_spelling_is_refused(value: object) -> None:
     with pytest.raises(ValueError):

@@ -32,10 +32,12 @@ class Rig:
         suspended = False
 
         def ended(coroutine: coroutines.Coroutine[Any]) -> None:
-            self.errors.extend(filter(None, [coroutine.error]))
-            _ = suspended and done()  # type: ignore[func-returns-value]
+            if coroutine.error is not None:
+                self.errors.append(coroutine.error)
+            if suspended:
+                done()
 
-        suspended = not coroutines.start(self.context, body, ended).done
+        suspended = not coroutines.start(self.context, body, ended).done()
         return not suspended
 
     def write(self, value: object) -> None:
@@ -213,15 +215,22 @@ async def test_call_coroutine_s_result_is_waited_for(rig: Rig, in_vcpu_thread: I
     assert await ended(lambda: rig.queue.call(read), in_vcpu_thread) == 42
 
 
-@pytest.mark.parametrize("suspends", [False, True])
-async def test_call_coroutine_that_raises_gives_none(rig: Rig, in_vcpu_thread: InThread, suspends: bool) -> None:
+async def raise_at_once(error: Exception) -> None:
+    raise error
+
+
+async def raise_later(error: Exception) -> None:
+    await asyncio.sleep(0)
+    raise error
+
+
+@pytest.mark.parametrize("raise_it", [raise_at_once, raise_later])
+async def test_call_coroutine_that_raises_gives_none(
+    rig: Rig, in_vcpu_thread: InThread, raise_it: Callable[[Exception], Coroutine[Any, Any, None]]
+) -> None:
     error = ValueError("broken")
 
-    async def read() -> int:
-        await asyncio.gather(*[asyncio.sleep(0)] * suspends)
-        raise error
-
-    assert await ended(lambda: rig.queue.call(read), in_vcpu_thread) is None
+    assert await ended(lambda: rig.queue.call(lambda: raise_it(error)), in_vcpu_thread) is None
     assert rig.errors == [error]
 
 

@@ -192,9 +192,7 @@ async def test_close_twice_is_once(make_pool: MakePool) -> None:
     assert pool.statistics()["threads"] == 0
 
 
-async def test_idle_worker_ends_and_the_next_call_starts_another(
-    make_pool: MakePool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_idle_worker_ends_and_the_next_call_starts_another(make_pool: MakePool) -> None:
     pool = make_pool(idle_exit=0.001)
     worker = await pool.run(threading.current_thread)
 
@@ -252,4 +250,4 @@ async def test_submit_host_without_more_threads_uses_the_one_that_there_is(
     second = pool.submit(abs, -4)
     held.go.set()
 
-    assert await asyncio.gather(first, second) == ["held", 4]
+    assert (await first, await second) == ("held", 4)

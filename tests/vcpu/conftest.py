@@ -16,7 +16,7 @@ MakeHart = Callable[..., Hart]
 
 @pytest.fixture
 async def make_hart(context: AioContext) -> AsyncIterator[MakeHart]:
-    """``make_hart(source, **options)``: a Hart that runs assembly source or bytes, running already unless told not to."""
+    """``make_hart(source, **options)``: a Hart that runs assembly source or bytes; ``run=False``: not yet."""
     harts: list[Hart] = []
 
     def make(program: str | bytes, *, run: bool = True, **options: Any) -> Hart:

@@ -64,7 +64,9 @@ def test_base_spec_version_is_2_0(bench: Bench) -> None:
     assert bench.call(sbi.BASE, 0) == (0, 0x0200_0000)
 
 
-@pytest.mark.parametrize("extension", [sbi.BASE, sbi.TIME, sbi.IPI, sbi.RFENCE, sbi.HSM, sbi.SRST, sbi.DBCN, 0, 1, 2, 8])
+@pytest.mark.parametrize(
+    "extension", [sbi.BASE, sbi.TIME, sbi.IPI, sbi.RFENCE, sbi.HSM, sbi.SRST, sbi.DBCN, 0, 1, 2, 8]
+)
 def test_base_probe_of_what_is_there_is_1(bench: Bench, extension: int) -> None:
     assert bench.call(sbi.BASE, 3, extension) == (0, 1)
 

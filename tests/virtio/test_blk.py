@@ -102,14 +102,14 @@ async def test_read_scattered_over_several_buffers(disk: Disk) -> None:
 async def test_write_reaches_the_disk(disk: Disk) -> None:
     answer = await disk.request(blk.OUT, 2, b"x" * 512)
 
-    assert (answer, disk.memory_disk.data[1024:1536]) == (OK, b"x" * 512)
+    assert (answer, bytes(disk.memory_disk.data[1024:1536])) == (OK, b"x" * 512)
     assert disk.methods == ["pwritev"]
 
 
 async def test_write_header_and_data_in_one_buffer(disk: Disk) -> None:
     buffer = await disk.queue.request([struct.pack("<IIQ", blk.OUT, 0, 3) + b"y" * 512], [1])
 
-    assert (buffer.answer, disk.memory_disk.data[1536:2048]) == (OK, b"y" * 512)
+    assert (buffer.answer, bytes(disk.memory_disk.data[1536:2048])) == (OK, b"y" * 512)
 
 
 async def test_write_last_sector_taken(disk: Disk) -> None:

@@ -3,26 +3,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import struct
 from dataclasses import dataclass
 
 import pytest
 
 from asyncemu.chardev import ChardevEvent
-from asyncemu.chardev.chardev import ChardevOptions
+from asyncemu.chardev.chardev import WRITE_BUFFER
+from asyncemu.coroutines import start
+from asyncemu.memory import Buffers
 from asyncemu.testing import DeviceBench, DriverQueue, GuestBuffer, VirtioDriver, until
-from asyncemu.testing.memory_chardev import WRITE_BUFFER, MemoryChardev
+from asyncemu.testing.memory_chardev import MemoryChardev
 from asyncemu.virtio import console
 from asyncemu.virtio.console import ConsoleConfig, ConsoleOptions, PortOptions, VirtioConsole
 from asyncemu.virtio.defs import F_VERSION_1
 
 RECEIVE, TRANSMIT, CONTROL_RECEIVE, CONTROL_TRANSMIT, RECEIVE_1, TRANSMIT_1 = range(6)
-
-
-async def make_chardev(bench: DeviceBench, name: str) -> MemoryChardev:
-    chardev = MemoryChardev(ChardevOptions(), name, bench.context)
-    await chardev.open()
-    return chardev
 
 
 @dataclass
@@ -53,7 +50,7 @@ class Console:
 
 
 async def make_console(bench: DeviceBench, ports: list[PortOptions], features: int | None = None) -> Console:
-    chardev, second = await make_chardev(bench, "chardev0"), await make_chardev(bench, "chardev1")
+    chardev, second = await MemoryChardev.make(bench.context), await MemoryChardev.make(bench.context, "chardev1")
     bench.objects["chardev", "chardev1"] = second
     options = ConsoleOptions(chardev="chardev0", ports=ports)
     device, driver = await bench.add_virtio(VirtioConsole, options, chardev=chardev)
@@ -123,6 +120,22 @@ async def test_transmit_several_buffers_to_full_chardev_keep_their_order(single:
     assert single.chardev.sent == b"".join(texts) + b"||||"
 
 
+async def test_transmit_begun_while_another_is_handed_its_turn_does_not_overtake_it(single: Console) -> None:
+    port, context = single.device.ports[0], single.device.context
+    single.chardev.limit = 0
+    start(context, port.transmit(Buffers.of(b"a" * (WRITE_BUFFER + 1))))
+    start(context, port.transmit(Buffers.of(b"b")))
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+    single.chardev.accept()
+    await asyncio.sleep(0)
+    last = start(context, port.transmit(Buffers.of(b"c")))
+    await until(lambda: last.done())
+
+    assert single.chardev.sent == b"a" * (WRITE_BUFFER + 1) + b"bc"
+
+
 async def test_transmit_waiting_for_full_chardev_reset_releases_it(single: Console) -> None:
     single.chardev.limit = 0
     single.queue(TRANSMIT).add([bytes(WRITE_BUFFER + 1)], [])
@@ -151,7 +164,7 @@ async def test_transmit_without_chardev_is_swallowed(bench: DeviceBench) -> None
 
 
 async def test_emergency_write_works_before_driver_is_up(bench: DeviceBench) -> None:
-    chardev = await make_chardev(bench, "chardev0")
+    chardev = await MemoryChardev.make(bench.context)
     _, driver = await bench.add_virtio(VirtioConsole, ConsoleOptions(), chardev=chardev)
 
     await driver.write_config(ConsoleConfig.emerg_wr.offset, b"!\0\0\0")
@@ -198,7 +211,7 @@ async def test_receive_longer_than_a_buffer_goes_on_in_the_next(single: Console)
 
 
 async def test_receive_more_than_all_buffers_waits_for_new_ones(single: Console) -> None:
-    data = bytes(range(256)) * 50
+    data = bytes(range(256)) * 48
     single.chardev.type(data)
     answers = b""
 
@@ -334,6 +347,22 @@ async def test_port_gets_input_only_while_guest_has_it_open(multi: Console) -> N
     await multi.queue(RECEIVE_1).done(buffer)
 
     assert (closed, buffer.answer) == (b"hi", b"hi")
+
+
+async def test_port_closed_by_guest_keeps_held_input_until_it_is_opened(multi: Console) -> None:
+    await multi.control(1, console.PORT_OPEN, 1)
+    (first,) = await multi.offer(RECEIVE_1, 2)
+    multi.second.type(b"abcd")
+    await multi.queue(RECEIVE_1).done(first)
+    await multi.control(1, console.PORT_OPEN, 0)
+    (second,) = await multi.offer(RECEIVE_1, 8)
+    await multi.control(1, console.PORT_OPEN, 0)
+    while_closed = multi.queue(RECEIVE_1).used_index
+
+    await multi.control(1, console.PORT_OPEN, 1)
+    await multi.queue(RECEIVE_1).done(second)
+
+    assert (while_closed, second.answer) == (1, b"cd")
 
 
 async def test_ports_transmit_to_their_own_chardevs(multi: Console) -> None:

@@ -14,6 +14,7 @@ from asyncemu.testing import DeviceBench, until
 from asyncemu.virtio import Chain, virtqueue
 from asyncemu.virtio.defs import Status
 from asyncemu.virtio.device import State
+from asyncemu.virtio.mmio_registers import Register
 from tests.virtio.conftest import Running
 from tests.virtio.models import BUG, CANCELLED, ECHO, FORBIDDEN, INPUT, Model
 
@@ -114,14 +115,30 @@ async def test_machine_reset_behind_posted_activation_leaves_device_inactive(
     bench: DeviceBench, model: Running
 ) -> None:
     await model.driver.negotiate()
-    activation = bench.bus.run(lambda: bench.bus.write_now(model.driver.registers.base + 0x070, 4, 0x0F))
-    await activation
+    bus, status = bench.bus, model.driver.registers.base + Register.STATUS
+    bus.run_blocking(lambda: bus.write_now(status, 4, 0x0F))
 
     await bench.reset()
     await asyncio.sleep(0)
 
     assert model.device.state is State.INACTIVE
     assert await model.driver.status() == 0
+
+
+async def test_reset_not_waited_for_failure_of_the_former_life_is_forgotten(
+    bench: DeviceBench, running: Running
+) -> None:
+    running.device.gate.clear()
+    running.driver.queues[ECHO].add([FORBIDDEN], [4])
+    await running.driver.queues[ECHO].kick()
+    await until(lambda: running.device.begun == [FORBIDDEN])
+    bus, status = bench.bus, running.driver.registers.base + Register.STATUS
+    await bus.run(lambda: bus.write_now(status, 4, 0))
+    await bus.run(lambda: bus.write_now(status, 4, 1))
+
+    running.device.gate.set()
+
+    assert await running.driver.status() == Status.ACKNOWLEDGE
 
 
 async def test_unrealize_with_requests_in_flight_finishes_them(running: Running) -> None:

@@ -272,6 +272,13 @@ async def test_interrupt_says_queue_and_stays_until_acknowledged(running: Runnin
     assert (before, still, registers.irq.level) == (1, True, False)
 
 
+async def test_interrupt_before_driver_ok_does_not_come(model: Running) -> None:
+    model.device.transport.interrupt_queue(ECHO)
+
+    assert await model.driver.registers.read32(Register.INTERRUPT_STATUS) == 0
+    assert not model.driver.irq.level
+
+
 async def test_interrupt_batch_of_requests_one_interrupt(running: Running) -> None:
     queue = running.driver.queues[ECHO]
     buffers = [queue.add([b"x"], [1], indirect=True) for _ in range(8)]

@@ -294,7 +294,8 @@ def make_queue(pair: Pair, **changes: int) -> SplitQueue:
         "available": pair.driver.available,
         "used": pair.driver.used,
     }
-    return SplitQueue(pair.memory, **{**areas, **changes})
+    areas.update(changes)
+    return SplitQueue(pair.memory, areas["size"], areas["descriptors"], areas["available"], areas["used"])
 
 
 @pytest.mark.parametrize("size", [0, 3, 24, 65536, 1 << 31, -8])

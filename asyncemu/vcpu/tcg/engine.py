@@ -17,15 +17,15 @@ from unicorn import riscv_const, unicorn_const
 from asyncemu.memory import AddressSpace, MmioRegion, RamRegion
 from asyncemu.vcpu.tcg import native
 from asyncemu.vcpu.tcg.exact_stop import SLICE_INSTRUCTIONS, StopMethod, engine_handle, switch_exit_checks_off
-from asyncemu.vcpu.tcg.unicorn_library import emu_start, emu_stop, hook_add
+from asyncemu.vcpu.tcg.unicorn_library import emu_start, emu_stop, hook_add, remove_translations
 
 #: Unicorn maps whole pages.
 _PAGE: Final = 4096
 
 
 class Engine:
-    """``on_exception(number)`` is called on the vCPU's thread inside the guest; ``native_time`` says that `rdtime` may read
-    the kernel's clock in native code."""
+    """``on_exception(number)`` is called on the vCPU's thread inside the guest; ``native_time`` says that `rdtime` may
+    read the kernel's clock in native code."""
 
     def __init__(
         self,
@@ -69,8 +69,10 @@ class Engine:
         return error
 
     def stop(self) -> None:
-        """End ``run`` at a block's start; from inside a callback, at the end of its block. Any thread. Lost when ``run``
-        has not entered the guest yet."""
+        """End ``run`` at a block's start; from inside a callback, at the end of its block. Any thread.
+
+        Lost when ``run`` has not entered the guest yet.
+        """
         self.stop_requested = True
         if self.native_state is not None:
             self.native_state.stop = 1
@@ -79,7 +81,7 @@ class Engine:
 
     def forget_code(self, start: int, end: int) -> None:
         """Forget translations of [start, end), virtual addresses of the privilege that the hart is at."""
-        self.uc.ctl_remove_cache(start, end)
+        remove_translations(self.handle, start, end)
 
     def forget_all_code(self) -> None:
         """Forget every translation."""

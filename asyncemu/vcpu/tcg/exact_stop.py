@@ -5,11 +5,11 @@ As Unicorn comes, it looks for a stop request also after each memory access, and
 that has just been executed, which therefore runs again: a lost update in the guest, now and then. Three ways out, tried
 in this order:
 
-EXIT_CHECKS_OFF   The private field ``no_exit_request`` makes the translator leave that look out; the one at each block's
-                  start stays, where nothing is half done. Costs nothing. One byte of a private struct: used only when
-                  the release is the known one, the bytes around it are as expected, and ``self_test`` passes.
-BLOCK_HOOK        A native callback at each block's start that stops when a flag is set. Needs _native.c; up to 45 % of a
-                  boot's time.
+EXIT_CHECKS_OFF   The private field ``no_exit_request`` makes the translator leave that look out; the one at the start
+                  of each block stays, where nothing is half done. Costs nothing. One byte of a private struct: used
+                  only when the release is the known one, the bytes around it are as expected, and ``self_test`` passes.
+BLOCK_HOOK        A native callback at the start of each block stops when a flag is set. Needs _native.c; costs up to
+                  45 % of a boot's time.
 SLICES            Run a bounded number of instructions at a time and look between the slices. Slow, exact, portable.
 """
 
@@ -39,9 +39,9 @@ _EXPECTED: Final = (0, None, 0, 1)
 #: Instructions a slice: long enough to amortise entering (about 5 µs), short enough for a timer tick of 1 ms.
 SLICE_INSTRUCTIONS: Final = 20_000
 
-#: Stops in the self-test. A Unicorn with the fault shows about 0.7 repeated instructions a stop, so 50 clean ones don't
+#: Stops in the self-test. A Unicorn with the fault shows about 0.7 repeated instructions a stop, so 20 clean ones don't
 #: happen by chance; they take about 5 ms.
-_SELF_TEST_STOPS: Final = 50
+_SELF_TEST_STOPS: Final = 20
 
 
 class StopMethod(enum.Enum):

@@ -9,9 +9,8 @@ What is whose. The registers belong to the vCPU's thread. Lines (``set_line``) c
 does word of code that devices have overwritten, which is forgotten before the guest is entered again.
 
 How an interrupt gets in. SSIP, STIP and SEIP are bits of MIP, which the translator delivers by itself once they are set
-there; MIP is written before each entry, and at once when a line changes inside a callback on this thread. MSIP, MTIP and
-MEIP can't be written there: traps.py builds the M-mode trap.
-Source: RISC-V privileged architecture 1.12.
+there; MIP is written before each entry, and at once when a line changes inside a callback on this thread. MSIP, MTIP
+and MEIP can't be written there: traps.py builds the M-mode trap. Source: RISC-V privileged architecture 1.12.
 """
 
 from __future__ import annotations
@@ -86,6 +85,8 @@ class RiscvCpu:
         self._lines_lock = threading.Lock()
         self._stale_code: deque[tuple[int, int]] = deque()
         self._thread = 0
+        #: The vCPU's thread is in the guest or about to enter it.
+        self._inside = False
         memory.on_write(self._memory_written)
         self.reset()
 
@@ -97,6 +98,8 @@ class RiscvCpu:
             return Exit.HALTED
         engine = self.engine
         self._thread = threading.get_ident()
+        # Before the look at _stale_code: whoever adds to it either is seen by that look, or sees this and kicks.
+        self._inside = True
         if self._stale_code:
             self._forget_stale_code()
         lines = self._sampled_lines(self.time())
@@ -105,6 +108,7 @@ class RiscvCpu:
             # Nothing tells us when the guest enables it.
             self.on_deadline(self.clock.now() + LOOK_AGAIN)
         error = engine.run(self._pc.read()[0])
+        self._inside = False
         if engine.callback_error is not None:
             failure, engine.callback_error = engine.callback_error, None
             raise failure
@@ -171,9 +175,10 @@ class RiscvCpu:
 
     def statistics(self) -> dict[str, int]:
         """See GuestCpu."""
-        counters = dict(self.traps.counters)
-        if self.engine.native_state is not None:
-            counters["rdtime"] = counters.get("rdtime", 0) + self.engine.native_state.rdtime_count
+        traps, native_state = self.traps, self.engine.native_state
+        counters = {f"exception-{cause}": count for cause, count in enumerate(traps.exceptions) if count}
+        counters["machine-interrupts"] = traps.machine_interrupts
+        counters["rdtime"] = traps.time_reads + (native_state.rdtime_count if native_state is not None else 0)
         return counters
 
     # ---- lines and timer
@@ -295,7 +300,7 @@ class RiscvCpu:
         self._stale_code.append((address, length))
         if self._in_callback():
             self.engine.stop()
-        else:
+        elif self._inside:
             self.on_line_raised()
 
     def _forget_stale_code(self) -> None:

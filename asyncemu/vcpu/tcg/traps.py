@@ -2,17 +2,16 @@
 """Traps of a riscv64 hart: Unicorn hands every exception up instead of delivering it, so delivering is done here.
 
 At a UC_HOOK_INTR callback PC is behind the instruction, always by 4, and an environment call is always cause 8: the
-privilege tells which. The faulting address is in no register that can be read; it is taken from the saved context, at an
-offset that ``_find_bad_address`` checks. PC is written in a batch with PRIV: written alone inside a hook it leaves a
-stale flag in Unicorn that spoils the next stop.
-Source: RISC-V privileged architecture 1.12, "Trap Entry" of the M and S levels.
+privilege tells which. The faulting address is in no register that can be read; it is taken from the saved context, at
+an offset that ``_find_bad_address`` checks. PC is written in a batch with PRIV: written alone inside a hook it leaves a
+stale flag in Unicorn that spoils the next stop. Source: RISC-V privileged architecture 1.12, "Trap Entry" of the M and
+S levels.
 """
 
 from __future__ import annotations
 
 import ctypes
 import struct
-from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
 import unicorn
@@ -71,7 +70,10 @@ class Traps:
     def __init__(self, cpu: RiscvCpu, engine: Engine) -> None:
         self.cpu = cpu
         self.engine = engine
-        self.counters: Counter[str] = Counter()
+        #: Exceptions delivered, by cause.
+        self.exceptions = [0] * 16
+        self.machine_interrupts = 0
+        self.time_reads = 0
         handle = engine.handle
         self._where = Registers(handle, reg.UC_RISCV_REG_PC, reg.UC_RISCV_REG_PRIV)
         self._resume = Registers(handle, reg.UC_RISCV_REG_PRIV, reg.UC_RISCV_REG_PC)
@@ -122,21 +124,22 @@ class Traps:
         if number in _ADDRESS_CAUSES:
             context_save(self.engine.handle, self._context_pointer)
             value = self._bad_address.value
-        self.counters[f"exception-{number}"] += 1
+        self.exceptions[number & 15] += 1
         self._deliver(number, privilege, pc, value)
 
     def engine_error(self, error: int) -> Exit:
         """emu_start has returned ``error``: `ebreak`, an access where nothing is mapped, or the end. Outside the guest.
 
-        PC is exact for `ebreak`, a load and a fetch. Behind a store the rest of its block has run, so that fault is late, like the
-        bus errors of real machines; no instruction runs twice. A hook would tell the address and the exact PC, but with
-        any hook on memory every load and store of the guest leaves the fast path: a boot takes 2.4 times as long.
+        PC is exact for `ebreak`, a load and a fetch. Behind a store the rest of its block has run, so that fault is
+        late, like the bus errors of real machines; no instruction runs twice. A hook would tell the address and the
+        exact PC, but with any hook on memory every load and store of the guest leaves the fast path: a boot takes 2.4
+        times as long.
         """
         pc, privilege = self._where.read()
         cause = _ERROR_CAUSES.get(error)
         if cause is None:
             raise GuestFault(f"hart {self.cpu.hart_id} at {pc:#x}: {unicorn.UcError(error)}")
-        self.counters[f"exception-{cause}"] += 1
+        self.exceptions[cause] += 1
         self._deliver(cause, privilege, pc, pc if cause == BREAKPOINT else 0)
         return Exit.STOPPED
 
@@ -155,7 +158,7 @@ class Traps:
         if due and (privilege < 3 or status & MIE):
             # Privileged 1.12, 3.1.9: external before software before timer.
             code = 11 if due & 1 << 11 else 3 if due & 1 << 3 else 7
-            self.counters[f"machine-interrupt-{code}"] += 1
+            self.machine_interrupts += 1
             self._enter_machine(INTERRUPT | code, privilege, pc, 0)
             return False
         self.cpu.set_privilege(privilege)
@@ -216,7 +219,7 @@ class Traps:
         target = instruction >> 7 & 31
         if target:
             self.engine.uc.reg_write(reg.UC_RISCV_REG_X0 + target, self.cpu.time())
-        self.counters["rdtime"] += 1
+        self.time_reads += 1
         return True
 
     def _find_bad_address(self) -> ctypes.c_uint64:

@@ -12,6 +12,7 @@ import ctypes
 from typing import Any, Final
 
 import unicorn
+import unicorn.unicorn_const
 from unicorn.unicorn_const import UC_PROT_EXEC
 from unicorn.unicorn_py3.unicorn import uclib
 
@@ -37,6 +38,9 @@ emu_start: Final = _function(_releasing, "uc_emu_start", _handle, _u64, _u64, _u
 #: uc_emu_stop(uc): any thread.
 emu_stop: Final = _function(_quick, "uc_emu_stop", _handle)
 context_save: Final = _function(_quick, "uc_context_save", _handle, _pointer)
+_ctl = _function(_quick, "uc_ctl", _handle, ctypes.c_uint32, _u64, _u64)
+# UC_CTL_WRITE(UC_CTL_TB_REMOVE_CACHE, 2): two arguments, one bit for writing; unicorn.h.
+_REMOVE_CACHE: Final = unicorn.unicorn_const.UC_CTL_TB_REMOVE_CACHE | 2 << 26 | 1 << 30
 _vmem_read = _function(_quick, "uc_vmem_read", _handle, _u64, ctypes.c_uint32, _pointer, _size)
 _reg_read_batch = _function(_quick, "uc_reg_read_batch", _handle, _pointer, _pointer, ctypes.c_int)
 _reg_write_batch = _function(_quick, "uc_reg_write_batch", _handle, _pointer, _pointer, ctypes.c_int)
@@ -47,6 +51,11 @@ def address_of(name: str) -> int:
     address = ctypes.cast(getattr(_releasing, name), ctypes.c_void_p).value
     assert address is not None
     return address
+
+
+def remove_translations(handle: int, start: int, end: int) -> None:
+    """Forget what was translated from the virtual addresses [start, end). uc_ctl(UC_CTL_TB_REMOVE_CACHE)."""
+    _ctl(handle, _REMOVE_CACHE, start, end)
 
 
 def hook_add(handle: int, kind: int, callback: int, user_data: int) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import unicorn
 
 from asyncemu.vcpu.tcg import exact_stop, native
 from asyncemu.vcpu.tcg.exact_stop import StopMethod
@@ -76,7 +77,7 @@ def test_self_test_exit_checks_left_on_fails(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_best_method_other_release_is_not_the_private_byte(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exact_stop.unicorn, "__version__", "9.9.9")
+    monkeypatch.setattr(unicorn, "__version__", "9.9.9")
 
     assert exact_stop.best_method.__wrapped__() is StopMethod.BLOCK_HOOK
 
