@@ -112,6 +112,7 @@ class MmioDevice(Device[OptionsT]):
             with self.lock:
                 register.bus_write(self, self.register_values[register.name] & kept | value)
         elif register.home_write is not None or not self._posted.idle:
+            self._posted.make_room()
             self._posted.post(lambda: self._store(register, kept, value))
         else:
             self._set_value(register, kept, value)

@@ -24,6 +24,9 @@ FIFO_SIZE: Final = 16
 #: Bytes taken from the guest and not yet by the chardev before the transmitter reads as full: what a kernel prints at
 #: once, so that it need not wait.
 TRANSMIT_BUFFER: Final = 4096
+#: Bytes wait so long for more of them before they go home together: a kernel's log would otherwise wake the loop for
+#: every character, and the two threads would fight for the GIL. Shorter than anybody sees. Seconds.
+TRANSMIT_DELAY: Final = 0.002
 #: Bytes that wait for the chardev at most: firmware does not look whether the transmitter is full before it writes.
 MAX_UNSENT: Final = 64 * 1024
 
@@ -76,7 +79,10 @@ class Uart16550(MmioDevice[UartOptions], name="uart16550", size=0x100):
         self._received: deque[int] = deque()
         self._unsent = bytearray()
         self._clear()
+        #: Home has been asked, and will come within TRANSMIT_DELAY.
+        self._transmit_asked = False
         self._transmit_soon = self.context.bh_new(self._transmit, f"{id}-transmit")
+        self._transmit_later = self.context.bh_new(self._wait_to_transmit, f"{id}-transmit-later")
         self._accept_soon = self.context.bh_new(self._accept, f"{id}-accept")
 
     def _clear(self) -> None:
@@ -101,6 +107,7 @@ class Uart16550(MmioDevice[UartOptions], name="uart16550", size=0x100):
     async def unrealize(self) -> None:
         self._transmit()
         self._transmit_soon.delete()
+        self._transmit_later.delete()
         self._accept_soon.delete()
         if self.chardev is not None:
             self.chardev.detach(self)
@@ -130,7 +137,7 @@ class Uart16550(MmioDevice[UartOptions], name="uart16550", size=0x100):
         elif len(self._unsent) < MAX_UNSENT:
             # A driver that goes on although the transmitter is full loses what it writes, as with the real one.
             self._unsent.append(value)
-            self._transmit_soon.schedule()
+            self._ask_to_transmit()
         self._empty_unreported = self._transmitter_empty()
         self._update()
 
@@ -189,9 +196,8 @@ class Uart16550(MmioDevice[UartOptions], name="uart16550", size=0x100):
         if self._received:
             status |= LSR_DATA
         if self._transmitter_empty():
-            status |= LSR_THR_EMPTY
-            if not self._unsent:
-                status |= LSR_IDLE
+            # No line, so nothing is ever being shifted out: a kernel that polls for idle need not wait for home.
+            status |= LSR_THR_EMPTY | LSR_IDLE
         self._update()
         return status
 
@@ -229,7 +235,7 @@ class Uart16550(MmioDevice[UartOptions], name="uart16550", size=0x100):
         with self.lock:
             taken = data[: max(0, MAX_UNSENT - len(self._unsent))]
             self._unsent += taken
-        self._transmit_soon.schedule()
+            self._ask_to_transmit()
         return len(taken)
 
     @any_thread
@@ -277,7 +283,19 @@ class Uart16550(MmioDevice[UartOptions], name="uart16550", size=0x100):
         if self.chardev is not None:
             self.chardev.accept_input()
 
+    def _ask_to_transmit(self) -> None:
+        """Carry bytes home together: at once only when the buffer is full. Under the lock."""
+        if not self._transmitter_empty():
+            self._transmit_soon.schedule()
+        elif not self._transmit_asked:
+            self._transmit_asked = True
+            self._transmit_later.schedule()
+
+    def _wait_to_transmit(self) -> None:
+        self.context.loop.call_later(TRANSMIT_DELAY, self._transmit)
+
     def _transmit(self) -> None:
+        self._transmit_asked = False
         with self.lock:
             data = bytes(self._unsent)
         taken = self.chardev.write(data) if self.chardev is not None else len(data)

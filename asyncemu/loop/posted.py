@@ -15,10 +15,13 @@ import threading
 from collections import deque
 from collections.abc import Callable, Coroutine
 from types import CoroutineType
-from typing import Any
+from typing import Any, Final
 
 from asyncemu.loop.context import AioContext
 from asyncemu.loop.markers import any_thread, home, vcpu_thread
+
+#: Entries that wait before the guest has to: more than any driver writes in a row without reading.
+MAX_OUTSTANDING: Final = 64
 
 
 class _Fence:
@@ -68,6 +71,15 @@ class PostedQueue:
             return
         self._entries.append(work)
         self._bottom_half.schedule()
+
+    @vcpu_thread
+    def make_room(self) -> None:
+        """Wait, when much is outstanding: a guest that writes faster than home works must not fill the host's memory.
+
+        Call it where no lock is held that a handler at home may want.
+        """
+        if len(self._entries) >= MAX_OUTSTANDING:
+            self.fence()
 
     @property
     def idle(self) -> bool:

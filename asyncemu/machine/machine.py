@@ -241,9 +241,9 @@ class Machine:
             self._end(ExitReason.GUEST_FAILURE, RunState.INTERNAL_ERROR)
 
     @any_thread
-    def console_write(self, data: bytes) -> None:
+    def console_write(self, data: bytes) -> int:
         """The firmware's console is the UART, as it is OpenSBI's."""
-        self.board.uart.firmware_write(data)
+        return self.board.uart.firmware_write(data)
 
     @any_thread
     def console_read(self, limit: int) -> bytes:

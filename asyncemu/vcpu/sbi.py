@@ -62,8 +62,8 @@ class SbiHart(Protocol):
 class SbiPlatform(Protocol):
     """The machine around the harts. Any thread."""
 
-    def console_write(self, data: bytes) -> None:
-        """Output of the debug console."""
+    def console_write(self, data: bytes) -> int:
+        """Output of the debug console; how many bytes were taken."""
 
     def console_read(self, limit: int) -> bytes:
         """Input of the debug console that has come, at most ``limit`` bytes; never waits."""
@@ -191,8 +191,8 @@ class Sbi:
     def _debug_console(self, hart: SbiHart, arguments: list[int]) -> Result:
         function, length, address = arguments[6], arguments[0], arguments[1]
         if function == 2:
-            self.platform.console_write(bytes((length & 0xFF,)))
-            return SUCCESS, 0
+            taken = self.platform.console_write(bytes((length & 0xFF,)))
+            return (SUCCESS if taken else FAILED), 0
         if function > 2:
             return NOT_SUPPORTED, 0
         if arguments[2]:
@@ -201,8 +201,7 @@ class Sbi:
         length = min(length, MAX_CONSOLE_BYTES)
         try:
             if function == 0:
-                self.platform.console_write(self.memory.read(address, length))
-                return SUCCESS, length
+                return SUCCESS, self.platform.console_write(self.memory.read(address, length))
             self.memory.view(address, length)
             data = self.platform.console_read(length)
             self.memory.write(address, data)

@@ -168,7 +168,9 @@ class VirtioMmio:
         if offset == Register.QUEUE_NOTIFY:
             if self._status & Status.DRIVER_OK and value < len(device.queues):
                 device.queues[value].notify()
-        elif offset >= CONFIG:
+            return
+        self._posted.make_room()
+        if offset >= CONFIG:
             self._write_config(device, offset - CONFIG, (value & (1 << 8 * size) - 1).to_bytes(size, "little"))
         elif size == 4:
             with self._lock:

@@ -51,5 +51,5 @@ async def test_request_with_latency_cancelled_ends_at_once(graph: BlockGraph) ->
 
 
 async def test_negative_latency_raises_config_error(graph: BlockGraph) -> None:
-    with pytest.raises(ConfigError, match=r"blockdev\[0\]\.latency-ns: input should be greater than or equal to 0"):
+    with pytest.raises(ConfigError, match=r"blockdev\[0\]\.latency-ns: must be at least 0, not -1"):
         await graph.add_table({"driver": "null-co", "latency-ns": -1}, "blockdev[0]")

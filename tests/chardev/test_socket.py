@@ -1,5 +1,4 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-# ruff: noqa: ASYNC240  # tests may look at files
 from __future__ import annotations
 
 import asyncio

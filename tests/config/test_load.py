@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asyncemu.config import load
@@ -137,6 +137,9 @@ def test_load_bad_plugin_by_path_is_a_config_error(case: str, tmp_path: Path) ->
     assert str(caught.value) == message.format(file=file, name=file.name)
 
 
+# The first table that names a driver imports it, which takes as long as it takes.
+unhurried = settings(deadline=None)
+
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=10)
 keys = st.sampled_from(
     ["machine", "chardev", "blockdev", "device", "id", "node-name", "driver", "backend", "file", "ports", "cache",
@@ -155,6 +158,7 @@ entries = {
 }
 
 
+@unhurried
 @given(st.dictionaries(keys, values, max_size=5))
 def test_check_any_tables_is_a_config_or_config_errors(tables: dict[str, Any]) -> None:
     try:
@@ -163,6 +167,7 @@ def test_check_any_tables_is_a_config_or_config_errors(tables: dict[str, Any]) -
         assert str(error)
 
 
+@unhurried
 @given(st.fixed_dictionaries({}, optional={kind: st.lists(entry, max_size=3) for kind, entry in entries.items()}))
 def test_check_nearly_right_tables_is_a_config_or_config_errors(tables: dict[str, Any]) -> None:
     try:
@@ -171,6 +176,7 @@ def test_check_nearly_right_tables_is_a_config_or_config_errors(tables: dict[str
         assert str(error)
 
 
+@unhurried
 @given(st.dictionaries(keys, values, max_size=8))
 def test_check_any_machine_is_a_config_or_config_errors(machine: dict[str, Any]) -> None:
     try:

@@ -13,7 +13,8 @@ import pytest
 
 from asyncemu import coroutines
 from asyncemu.loop import AioContext, PostedQueue
-from asyncemu.loop.markers import WrongThread
+from asyncemu.loop.markers import WrongThread, enter_vcpu_thread, leave_vcpu_thread
+from asyncemu.loop.posted import MAX_OUTSTANDING
 from tests.loop.conftest import Countdown, InThread
 
 pytestmark = pytest.mark.both_loops
@@ -372,3 +373,21 @@ async def test_waiting_at_home_is_the_wrong_thread(rig: Rig, method: str) -> Non
 async def test_close_in_another_thread_is_the_wrong_thread(rig: Rig) -> None:
     with pytest.raises(WrongThread, match=r"PostedQueue.close belongs to <AioContext test>"):
         await asyncio.to_thread(rig.queue.close)
+
+
+async def test_make_room_much_outstanding_waits_until_it_is_done(context: AioContext) -> None:
+    queue = Rig(context).queue
+    done: list[int] = []
+    outstanding: list[int] = []
+
+    def flood() -> None:
+        enter_vcpu_thread()
+        for number in range(10 * MAX_OUTSTANDING):
+            queue.make_room()
+            queue.post(partial(done.append, number))
+            outstanding.append(number + 1 - len(done))
+        leave_vcpu_thread()
+
+    await asyncio.to_thread(flood)
+
+    assert max(outstanding) <= MAX_OUTSTANDING

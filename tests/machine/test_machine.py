@@ -196,10 +196,8 @@ async def test_machine_closed_in_the_middle_of_build_gives_everything_back(make:
 
 
 async def test_machine_nine_virtio_devices_is_one_line(make: Make) -> None:
-    machine = make(device=[{"driver": "virtio-rng"}] * 9)
-
     with pytest.raises(ConfigError, match=r"device\[8\].*all 8 virtio slots"):
-        await machine.build()
+        await make(device=[{"driver": "virtio-rng"}] * 9).build()
 
 
 async def test_machine_too_little_memory_for_its_images_is_one_line(make: Make) -> None:

@@ -43,9 +43,12 @@ class FakePlatform:
         self.output = bytearray()
         self.input = bytearray()
         self.requests: list[str] = []
+        #: Bytes that the console takes at a time.
+        self.room = 1 << 20
 
-    def console_write(self, data: bytes) -> None:
-        self.output += data
+    def console_write(self, data: bytes) -> int:
+        self.output += data[: self.room]
+        return len(data[: self.room])
 
     def console_read(self, limit: int) -> bytes:
         data = bytes(self.input[:limit])

@@ -160,6 +160,18 @@ def test_debug_console_write_passes_ram_on(bench: Bench) -> None:
     assert bench.platform.output == b"hello"
 
 
+def test_debug_console_write_to_a_stuck_console_says_how_much_went(bench: Bench) -> None:
+    bench.platform.room = 3
+
+    assert bench.call(sbi.DBCN, 0, 5, BASE) == (0, 3)
+
+
+def test_debug_console_write_byte_to_a_stuck_console_fails(bench: Bench) -> None:
+    bench.platform.room = 0
+
+    assert bench.call(sbi.DBCN, 2, ord("x")) == (sbi.FAILED, 0)
+
+
 def test_debug_console_write_of_too_much_takes_a_part(bench: Bench) -> None:
     assert bench.call(sbi.DBCN, 0, 1 << 19, BASE) == (0, sbi.MAX_CONSOLE_BYTES)
 
