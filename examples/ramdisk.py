@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import ByteSize, Field
+from pydantic import Field
 
 from asyncemu.block import BlockDriver, BlockDriverOptions
 from asyncemu.errors import ConfigError
@@ -32,7 +32,7 @@ from asyncemu.plugin_options import HostPath
 class RamDiskOptions(BlockDriverOptions):
     """Keys in vm.toml."""
 
-    size: ByteSize = Field(description="Size of the disk.")
+    size: Size = Field(description="Size of the disk.")
     image: HostPath | None = Field(default=None, description="What it holds at first; zeroes where the file ends.")
 
 

@@ -3,17 +3,18 @@
 
 from __future__ import annotations
 
-from pydantic import ByteSize, Field
+from pydantic import Field
 
 from asyncemu.block.driver import BlockDriver, BlockDriverOptions
 from asyncemu.loop import Clock, ClockKind, MonotonicSource
 from asyncemu.memory.buffers import Buffers
+from asyncemu.size import Size
 
 
 class NullOptions(BlockDriverOptions):
     """Keys of the ``null-co`` driver; QEMU's names."""
 
-    size: ByteSize = Field(default=ByteSize(1 << 30), description="Size of the disk.")
+    size: Size = Field(default=1 << 30, description="Size of the disk.")
     read_zeroes: bool = Field(
         default=False, description="Reads give zeroes; otherwise they leave the buffers as they are."
     )
@@ -22,6 +23,8 @@ class NullOptions(BlockDriverOptions):
 
 class NullDriver(BlockDriver[NullOptions], name="null-co"):
     """Takes every request and does nothing."""
+
+    description = "A disk that is not there, to measure what lies above it."
 
     async def open(self) -> int:
         """The size in bytes."""

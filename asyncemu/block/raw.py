@@ -5,24 +5,27 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import ByteSize, Field
+from pydantic import Field
 
 from asyncemu.block.driver import BlockDriver, BlockDriverOptions
 from asyncemu.block.node import BlockNode
 from asyncemu.errors import ConfigError
 from asyncemu.memory.buffers import Buffers
+from asyncemu.size import Size
 
 
 class RawOptions(BlockDriverOptions):
     """Keys of the ``raw`` driver; QEMU's names."""
 
     file: str | dict[str, Any] = Field(description="What is below: a node-name, or a table that makes a node.")
-    offset: ByteSize = Field(default=ByteSize(0), description="Where the window begins.")
-    size: ByteSize | None = Field(default=None, description="Length of the window; default: up to the end.")
+    offset: Size = Field(default=0, description="Where the window begins.")
+    size: Size | None = Field(default=None, description="Length of the window; default: up to the end.")
 
 
 class RawDriver(BlockDriver[RawOptions], name="raw"):
     """Shifts offsets; the node below does the rest, alignment included."""
+
+    description = "Another node as it is, or a window of it."
 
     children = ("file",)
     file: BlockNode

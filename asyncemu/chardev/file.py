@@ -24,6 +24,8 @@ class FileOptions(ChardevOptions):
 class File(Chardev[FileOptions], name="file"):
     """Output is in the page cache when ``write`` returns; a full disk loses the rest, with one line in the log."""
 
+    description = "Output into a file, and input from another one."
+
     _output = -1
     _input = -1
     _sink: Sink | None = None

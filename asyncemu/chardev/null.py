@@ -9,6 +9,8 @@ from asyncemu.chardev.chardev import Chardev, ChardevOptions
 class Null(Chardev[ChardevOptions], name="null"):
     """No outside at all."""
 
+    description = "Nothing comes in, and what goes out is discarded."
+
     async def connect(self) -> None:
         """There is nothing to reach."""
 

@@ -35,6 +35,8 @@ class PtyOptions(ChardevOptions):
 class Pty(Chardev[PtyOptions], name="pty"):
     """``path`` is the terminal to open (``/dev/pts/7``), from ``open`` on."""
 
+    description = "A pseudo-terminal of its own, for screen /dev/pts/7 and the like."
+
     path = ""
     look_interval = LOOK_INTERVAL
 

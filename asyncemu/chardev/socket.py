@@ -66,6 +66,8 @@ class SocketOptions(ChardevOptions):
 class Socket(Chardev[SocketOptions], name="socket"):
     """``address`` says where it listens or connects: ``unix:/run/x.sock``, ``127.0.0.1:4444``."""
 
+    description = "A stream over TCP or a unix socket, as server or client."
+
     address = ""
 
     _listeners: Sequence[socket.socket] = ()

@@ -33,6 +33,8 @@ class StdioOptions(ChardevOptions):
 class Stdio(Chardev[StdioOptions], name="stdio"):
     """Standard input and output; one chardev of a process may have them."""
 
+    description = "The terminal that asyncemu runs in, or its standard input and output."
+
     #: Tests give others.
     input_fd: ClassVar[int] = 0
     output_fd: ClassVar[int] = 1

@@ -16,6 +16,8 @@ class GoldfishRtc(MmioDevice[Options], name="goldfish-rtc", size=0x1000):
     alarm arms it. The guest may set the time, which shifts it against the host's.
     """
 
+    description = "Real-time clock with an alarm."
+
     compatible = ("google,goldfish-rtc",)
 
     time_low = reg(0x00)

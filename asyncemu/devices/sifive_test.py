@@ -18,6 +18,8 @@ RESET: Final = 0x7777
 class SifiveTest(MmioDevice[Options], name="sifive-test", size=0x1000):
     """Power-off and reboot by one register."""
 
+    description = "Power-off and reboot by one register."
+
     compatible = ("sifive,test1", "sifive,test0", "syscon")
 
     finisher = reg(0x00)

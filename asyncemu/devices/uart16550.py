@@ -62,6 +62,8 @@ class UartOptions(Options):
 class Uart16550(MmioDevice[UartOptions], name="uart16550", size=0x100):
     """16550A serial port."""
 
+    description = "16550A serial port."
+
     compatible = ("ns16550a",)
     chardev: Chardev[Any] | None = None
 

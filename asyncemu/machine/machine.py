@@ -121,7 +121,8 @@ class Machine:
         try:
             await chardev.open()
         except ConfigError as error:
-            raise ConfigError(f"{where}.{error.where}", error.problem, error.remedy) from error
+            # It names itself by its id, which is not where the user finds it in vm.toml.
+            raise ConfigError(where, error.problem, error.remedy) from error
         except (AsyncemuError, OSError) as error:
             raise ConfigError(where, str(error)) from error
 

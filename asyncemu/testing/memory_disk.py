@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """MemoryDisk: a disk in memory that tests look into, hold up and make fail.
 
-    disk = await graph.add(MemoryDisk, MemoryDiskOptions(size=ByteSize(1 << 20)), "disk0")
+    disk = await graph.add(MemoryDisk, MemoryDiskOptions(size=1 << 20), "disk0")
     disk.driver.errors["preadv"] = errno.EIO     # the next and all further reads fail
     disk.driver.gate.clear()                     # requests wait, until gate.set()
 
@@ -13,17 +13,18 @@ from __future__ import annotations
 import asyncio
 import os
 
-from pydantic import ByteSize, Field
+from pydantic import Field
 
 from asyncemu.block.driver import BlockDriver, BlockDriverOptions
 from asyncemu.block.iovec import aligned
 from asyncemu.memory.buffers import Buffers
+from asyncemu.size import Size
 
 
 class MemoryDiskOptions(BlockDriverOptions):
     """Keys of the ``memory`` driver."""
 
-    size: ByteSize = Field(default=ByteSize(1 << 20), description="Size of the disk.")
+    size: Size = Field(default=1 << 20, description="Size of the disk.")
     request_alignment: int = Field(default=1, ge=1, description="Offsets and lengths that it insists on, in bytes.")
     memory_alignment: int = Field(
         default=1, ge=1, description="Buffer addresses that it insists on, in bytes; a page at most."

@@ -107,6 +107,8 @@ class VirtioBlk(VirtioDevice[BlkOptions], name="virtio-blk", device_id=2):
     write flushed before it is acknowledged (5.2.6.2).
     """
 
+    description = "Disk."
+
     drive: BlockNode
     Config = BlkConfig
 

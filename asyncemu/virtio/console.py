@@ -71,6 +71,8 @@ class ConsoleOptions(Options):
 class VirtioConsole(VirtioDevice[ConsoleOptions], name="virtio-console", device_id=3):
     """Console, and named ports beside it."""
 
+    description = "Console, and named ports beside it."
+
     chardev: Chardev[Any] | None = None
     Config = ConsoleConfig
 

@@ -20,6 +20,8 @@ MAX_BYTES: Final = 64 * 1024
 class VirtioRng(VirtioDevice[Options], name="virtio-rng", device_id=4):
     """Random numbers from the host's kernel (getrandom)."""
 
+    description = "Random numbers from the host's kernel."
+
     @virtqueue(size=64)
     async def requestq(self, request: Chain) -> None:
         """One buffer to fill."""

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from pydantic import ByteSize, ValidationError
+from pydantic import ValidationError
 
 from asyncemu.block import BlockGraph, BlockNode
 from asyncemu.testing import DeviceBench, DriverQueue, VirtioDriver, until
@@ -61,7 +61,7 @@ class Factory:
     async def __call__(
         self, features: int | None = None, *, read_only: bool = False, size: int = SECTORS * 512, **options: Any
     ) -> Disk:
-        node = await self.graph.add(MemoryDisk, MemoryDiskOptions(size=ByteSize(size), read_only=read_only), "disk0")
+        node = await self.graph.add(MemoryDisk, MemoryDiskOptions(size=size, read_only=read_only), "disk0")
         device, driver = await self.bench.add_virtio(VirtioBlk, BlkOptions(drive="disk0", **options), drive=node)
         await driver.start(features)
         return Disk(node, device, driver)

@@ -62,6 +62,8 @@ class FileOptions(BlockDriverOptions):
 class FileDriver(BlockDriver[FileOptions], name="file"):
     """One open file. All methods raise OSError, which the node turns into BlockError."""
 
+    description = "A regular file of the host."
+
     async def open(self) -> int:
         """Open and lock the file; its size in bytes. Raises ConfigError."""
         options = self.options
