@@ -27,6 +27,7 @@ from asyncemu.block import BlockDriver, BlockDriverOptions
 from asyncemu.errors import ConfigError
 from asyncemu.memory import Buffers
 from asyncemu.plugin_options import HostPath
+from asyncemu.size import Size
 
 
 class RamDiskOptions(BlockDriverOptions):

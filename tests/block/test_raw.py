@@ -66,7 +66,7 @@ async def test_size_past_the_end_raises_config_error(graph: BlockGraph) -> None:
 
 
 async def test_negative_offset_raises_config_error(graph: BlockGraph) -> None:
-    with pytest.raises(ConfigError, match=r"blockdev\[1\]\.offset: could not parse value and unit"):
+    with pytest.raises(ConfigError, match=r"blockdev\[1\]\.offset: must be at least 0, not -1"):
         await window(graph, offset=-1)
 
 
