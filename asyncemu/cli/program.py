@@ -162,7 +162,9 @@ def complain(errors: Sequence[BaseException]) -> None:
         try:
             print(f"asyncemu: {_one_line(str(error))}", file=sys.stderr)
         except OSError:
-            return  # nobody is there to hear it
+            # Nobody is there to hear it; nor will anybody be for what is still buffered, which would change the status.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+            return
 
 
 def _one_line(text: str) -> str:
