@@ -48,8 +48,7 @@ class Boot:
     def load(self, base: int, ram: GuestRam) -> None:
         """Put everything into RAM that starts at ``base``; what is not covered is left as it is."""
         for address, data in self.pieces:
-            offset = address - base
-            ram.view[offset : offset + len(data)] = data
+            ram.load(address - base, data)
             _forget_pages(data)
 
 

@@ -107,7 +107,10 @@ class Machine:
         self._boot = await self.context.worker_pool.run(
             boot.prepare, self.options, self.board.ram_base, self._device_tree
         )
+        # Copying a kernel takes as long as making a hart, and needs no GIL.
+        loading = self.context.worker_pool.submit(self._boot.load, self.board.ram_base, self.ram)
         self._make_vcpu()
+        await loading
 
     async def _add_chardev(self, configured: Configured, where: str) -> None:
         name = configured.identity
@@ -160,7 +163,6 @@ class Machine:
 
     def _make_vcpu(self) -> None:
         sbi = None if self._boot.firmware else Sbi(self, self.memory)
-        self._boot.load(self.board.ram_base, self.ram)
         cpu = RiscvCpu(self.memory, self.clocks.virtual, self._boot.entry, self._boot.arguments, sbi=sbi)
         self.board.wire([cpu], self._boot.firmware)
         vcpu = VCpu(cpu, self.context, self.clocks.virtual, "CPU 0/TCG", self._vcpu_failed)
@@ -207,7 +209,7 @@ class Machine:
         await self.pause()
         await self.board.reset()
         self.ram.clear()
-        self._boot.load(self.board.ram_base, self.ram)
+        await self.context.worker_pool.run(self._boot.load, self.board.ram_base, self.ram)
         for vcpu in self.vcpus:
             await vcpu.run_on_cpu(vcpu.cpu.reset)
         if running:

@@ -36,6 +36,16 @@ class GuestRam:
         #: The host address of the first byte, for back ends that map it.
         self.address: int = ctypes.addressof(ctypes.c_char.from_buffer(self._mapping))
 
+    def load(self, offset: int, data: bytes | memoryview) -> None:
+        """Copy ``data`` to ``offset`` bytes into RAM, without the GIL: for what is large. ValueError past the end."""
+        if offset < 0 or offset + len(data) > self.size:
+            raise ValueError(f"{len(data)} bytes at {offset} in {self.size} bytes of RAM")
+        rest = memoryview(data)
+        while rest:
+            written = os.pwrite(self.fd, rest, offset)
+            offset += written
+            rest = rest[written:]
+
     def clear(self) -> None:
         """Back to zeroes, and the pages back to the host: what power-on looks like.
 

@@ -391,3 +391,28 @@ async def test_make_room_much_outstanding_waits_until_it_is_done(context: AioCon
     await asyncio.to_thread(flood)
 
     assert max(outstanding) <= MAX_OUTSTANDING
+
+
+async def test_make_room_little_outstanding_does_not_wait(rig: Rig, as_vcpu_thread: None) -> None:
+    for number in range(MAX_OUTSTANDING - 1):
+        rig.write(number)
+
+    rig.queue.make_room()
+
+    assert rig.log == []
+
+
+async def test_make_room_waits_so_that_no_more_than_so_many_are_outstanding(rig: Rig, in_vcpu_thread: InThread) -> None:
+    outstanding: list[int] = []
+
+    def vcpu() -> None:
+        for number in range(10 * MAX_OUTSTANDING):
+            rig.queue.make_room()
+            rig.write(number)
+            outstanding.append(number + 1 - len(rig.log))
+
+    await ended(vcpu, in_vcpu_thread)
+    await ended(rig.queue.fence, in_vcpu_thread)
+
+    assert rig.log == list(range(10 * MAX_OUTSTANDING))
+    assert max(outstanding) <= MAX_OUTSTANDING

@@ -116,3 +116,22 @@ def test_host_without_descriptors_is_a_config_error(monkeypatch: pytest.MonkeyPa
 
     message = f"machine.memory: the host has not got {SIZE} bytes (Too many open files); ask for less"
     assert str(raised.value) == message
+
+
+def test_load_copies_to_the_offset() -> None:
+    ram = GuestRam(8192)
+
+    ram.load(4000, memoryview(b"hello"))
+
+    assert bytes(ram.view[3999:4006]) == b"\0hello\0"
+    ram.close()
+
+
+@pytest.mark.parametrize(("offset", "length"), [(-1, 1), (8192, 1), (8000, 193)])
+def test_load_past_the_ram_is_refused(offset: int, length: int) -> None:
+    ram = GuestRam(8192)
+
+    with pytest.raises(ValueError, match="bytes of RAM"):
+        ram.load(offset, bytes(length))
+
+    ram.close()
