@@ -38,8 +38,8 @@ INVALID_PARAM: Final = -3
 ALREADY_AVAILABLE: Final = -6
 
 SPEC_VERSION: Final = 2 << 24
-#: No number is assigned to us (SBI 2.0, table 5 ends at 8 or so): "asyncemu" in ASCII can't collide with a small one.
-IMPLEMENTATION_ID: Final = int.from_bytes(b"asyncemu", "big") >> 1
+#: No number is assigned to us (SBI 2.0, table of implementation ids): "aemu" in ASCII can't collide with a small one.
+IMPLEMENTATION_ID: Final = int.from_bytes(b"aemu", "big")
 IMPLEMENTATION_VERSION: Final = 1
 
 #: Bytes of one DBCN write or read that we take; the caller asks again for the rest (SBI 2.0, 12.1 allows less).

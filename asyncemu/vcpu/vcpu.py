@@ -9,7 +9,7 @@ States and who moves them:
 A kick is never lost. ``kick`` sets ``_request`` first and looks where the thread is second; the thread declares where
 it goes first (``_in_guest``, ``_sleeping``) and looks at ``_request`` second. Under the GIL these orders are those that
 all threads see, so one of the two always notices. One gap is below us: an accelerator may lose an interrupt that comes
-while it is entering the guest, so a kick is repeated each millisecond until the thread has taken it.
+while it is entering the guest, so a kick is repeated every 2 ms until the thread has taken it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ from asyncemu.vcpu.cpu import Exit, GuestCpu
 
 ResultT = TypeVar("ResultT")
 
-#: How long to wait before asking again for an exit that may have been lost, in seconds: uvloop's timer resolution.
+#: How long to wait before asking again for an exit that may have been lost, in seconds. Exits are taken within 0.1 ms
+#: as a rule, so that this hardly ever fires for one that was not.
 REPEAT_KICK: Final = 0.002
 
 

@@ -48,15 +48,17 @@ void print_spread(const char *what, uint32_t *ticks, size_t count) {
 }
 
 static void banner(uint64_t hart) {
-    // SBI specification, "SBI Implementation IDs".
+    // SBI specification, "SBI Implementation IDs"; asyncemu has no number there and says "aemu".
     static const char *const implementations[] = {"BBL", "OpenSBI", "Xvisor", "KVM", "RustSBI", "Diosix"};
     uint64_t spec = sbi_spec_version(), implementation = sbi_implementation();
     struct memory memory = fdt_memory();
     bool is_known = implementation < sizeof implementations / sizeof *implementations;
+    const char *name = is_known                       ? implementations[implementation]
+                       : implementation == 0x61656d75 ? "asyncemu"
+                                                      : "not in our list";
     print("\nHello from hart %lu: a bare-metal RISC-V program in supervisor mode.\n", hart);
     print("  firmware: SBI %lu.%lu, implementation %lu (%s), version 0x%lx\n", spec >> 24 & 0x7f, spec & 0xffffff,
-          implementation, is_known ? implementations[implementation] : "not in our list",
-          sbi_implementation_version());
+          implementation, name, sbi_implementation_version());
     print("  memory: %lu MiB at 0x%lx; clock: %lu kHz\n", memory.size >> 20, memory.base, ticks_per_second / 1000);
 }
 
