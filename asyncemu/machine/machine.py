@@ -14,6 +14,7 @@ import asyncio
 import enum
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, cast
 
@@ -85,6 +86,8 @@ class Machine:
         self.exited: asyncio.Future[ExitReason] = context.loop.create_future()
         self._configured = (chardevs, blockdevs, devices)
         self._resetting: asyncio.Task[None] | None = None
+        # Each step of build leaves its undoing here; close does them backwards, all of them, whatever one raises.
+        self._undo = AsyncExitStack()
 
     # ---- building
 
@@ -93,16 +96,19 @@ class Machine:
         """Open, make and connect everything. Raises ConfigError; ``close`` undoes what was done until then."""
         chardevs, blockdevs, devices = self._configured
         self.ram = GuestRam(self.options.memory)
+        self._undo.callback(self.ram.close)
         environment = Environment(self.context, self.memory, self.clocks, self, self._lookup)
         self.board = Virt(environment, self.memory, self.ram)
         for index, configured in enumerate(chardevs):
             await self._add_chardev(configured, f"chardev[{index}]")
+        self._undo.push_async_callback(self.block.close)
         for index, table in enumerate(blockdevs):
             await self.block.add_table(table, f"blockdev[{index}]")
         for index, configured in enumerate(devices):
             await self._add_device(configured, environment, f"device[{index}]")
         self._connect_serial()
         for device in self.board.own_devices:
+            self._undo.push_async_callback(device.unrealize)
             await device.realize()
         self._boot = await self.context.worker_pool.run(
             boot.prepare, self.options, self.board.ram_base, self._device_tree
@@ -121,6 +127,7 @@ class Machine:
         chardev = cast("type[Chardev[Any]]", configured.plugin)(configured.options, name, self.context)
         self.chardevs[name] = chardev
         chardev.on_command = self._chardev_command
+        self._undo.push_async_callback(chardev.close)
         try:
             await chardev.open()
         except ConfigError as error:
@@ -137,6 +144,7 @@ class Machine:
         resolve(device, self._lookup, where)
         self.board.plug(device, where)
         self.devices[name] = device
+        self._undo.push_async_callback(device.unrealize)
         try:
             await device.realize()
         except ConfigError as error:
@@ -167,6 +175,10 @@ class Machine:
         self.board.wire([cpu], self._boot.firmware)
         vcpu = VCpu(cpu, self.context, self.clocks.virtual, "CPU 0/TCG", self._vcpu_failed)
         self.vcpus.append(vcpu)
+        self._undo.push_async_callback(vcpu.stop)
+        for slot in self.board.slots:
+            # Before the vCPU stops: it may be waiting at a fence for what a device does.
+            self._undo.push_async_callback(slot.close)
         vcpu.start()
 
     # ---- running
@@ -277,15 +289,4 @@ class Machine:
         if self._resetting is not None and not self._resetting.done():
             self._resetting.cancel()
         self.clocks.run_virtual(False)
-        for slot in self.board.slots if hasattr(self, "board") else ():
-            await slot.close()
-        for vcpu in self.vcpus:
-            await vcpu.stop()
-        devices = [*self.devices.values(), *(self.board.own_devices if hasattr(self, "board") else ())]
-        for device in devices:
-            await device.unrealize()
-        await self.block.close()
-        for chardev in reversed(self.chardevs.values()):
-            await chardev.close()
-        if hasattr(self, "ram"):
-            self.ram.close()
+        await self._undo.aclose()

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,10 @@ from typing import Any
 import pytest
 
 from asyncemu.config.load import check
-from asyncemu.errors import ConfigError
+from asyncemu.errors import BlockError, ConfigError
 from asyncemu.loop import AioContext
 from asyncemu.machine import ExitReason, Machine, RunState
+from asyncemu.vcpu.vcpu import State
 from tests.vcpu.bench import assemble
 
 Make = Callable[..., Machine]
@@ -205,3 +207,21 @@ async def test_machine_too_little_memory_for_its_images_is_one_line(make: Make) 
 
     with pytest.raises(ConfigError, match=r"machine\.memory"):
         await machine.build()
+
+
+async def test_machine_close_when_the_disk_fails_closes_the_rest_too(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail() -> None:
+        raise BlockError("disk0", errno.EIO, "flush")
+
+    machine = make(blockdev=[{"node-name": "disk0", "driver": "null-co"}])
+    await machine.build()
+    disk = machine.block.nodes["disk0"]
+    monkeypatch.setattr(disk.driver, "close", fail)
+
+    with pytest.raises(ExceptionGroup, match="block graph"):
+        await machine.close()
+
+    assert machine.ram.fd == -1
+    assert machine.vcpus[0].state is State.STOPPED
