@@ -26,6 +26,7 @@ COMMANDS: Final = {
     "devices": "list device models and back ends, or the options of one",
     "schema": "print the JSON schema of vm.toml, for editors",
     "demo": "boot a small built-in guest",
+    "trace": "summarize a trace that run --trace wrote: what took how long, who held a loop up",
 }
 
 _EPILOG: Final = """\

@@ -2,12 +2,14 @@
 """Boot the machine that a vm.toml describes, and stay until it ends.
 
 With a chardev on the terminal, Ctrl-A x ends the machine and Ctrl-A h lists the other commands.
+With --trace, SIGUSR1 switches recording off and on.
 """
 
 from __future__ import annotations
 
 import argparse
 import gc
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,15 +20,43 @@ if TYPE_CHECKING:
     from asyncemu.config import VmConfig
     from asyncemu.loop import AioContext
     from asyncemu.machine import ExitReason, Machine
+    from asyncemu.tracing.stall import Stall
 
 #: Exit status when the guest panicked or can't go on.
 GUEST_FAILED = 1
+
+#: Milliseconds that a stall may be asked to last: an hour (arbitrary; below one, every host has them).
+MAX_STALL = 3_600_000
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What this command takes."""
     add_config_argument(parser)
     add_set_argument(parser)
+    parser.add_argument(
+        "--trace",
+        type=Path,
+        metavar="FILE",
+        help="record what the loops and vCPUs do, and write it when the machine ends, for asyncemu trace and "
+        "https://ui.perfetto.dev; a FILE.gz is compressed",
+    )
+    parser.add_argument(
+        "--stall",
+        type=_milliseconds,
+        metavar="MS",
+        help="say which callback it was when a loop has been held for longer than MS milliseconds",
+    )
+
+
+def _milliseconds(text: str) -> int:
+    """As ns."""
+    try:
+        milliseconds = float(text)
+    except ValueError:
+        milliseconds = math.nan
+    if not 1 <= milliseconds <= MAX_STALL:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of milliseconds from 1 to {MAX_STALL}")
+    return round(milliseconds * 1_000_000)
 
 
 def add_config_argument(parser: argparse.ArgumentParser) -> None:
@@ -52,7 +82,11 @@ def command(options: argparse.Namespace) -> int:
     with no_collection():
         from asyncemu.config import load
 
-        return run_machine(load(options.config, options.overrides), options.interrupts)
+        config = load(options.config, options.overrides)
+        if options.trace is None:
+            return run_machine(config, options.interrupts, options.stall)
+        with _recording(options.trace):
+            return run_machine(config, options.interrupts, options.stall)
 
 
 @contextmanager
@@ -78,16 +112,40 @@ def machine_is_up() -> None:
     gc.enable()
 
 
-def run_machine(config: VmConfig, interrupts: Interrupts) -> int:
-    """Build, run and close the machine of ``config``; the exit status."""
+@contextmanager
+def _recording(path: Path) -> Iterator[None]:
+    """Trace what happens within, and write it to ``path`` in the end. SIGUSR1 pauses it, and resumes it."""
+    import signal
+
+    from asyncemu.tracing import perfetto, tracer
+
+    # First of all: if it can't be written, the user should know now.
+    file = perfetto.create(path)
+
+    def toggle(number: int, frame: object) -> None:
+        tracer.on = not tracer.on
+
+    signal.signal(signal.SIGUSR1, toggle)
+    tracer.start()
+    try:
+        yield
+    finally:
+        # From here to the end of the process: the signal's default action would end it before the file is written.
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+        tracer.stop()
+        perfetto.write(file, tracer.tracks())
+
+
+def run_machine(config: VmConfig, interrupts: Interrupts, stall_ns: int | None = None) -> int:
+    """Build, run and close the machine of ``config``; the exit status. With ``stall_ns``, watch its loops."""
     from asyncemu.cli.log import log_to_stderr
     from asyncemu.loop import MainLoop
 
     log_to_stderr()
-    return MainLoop.run(lambda context: _run(context, config, interrupts))
+    return MainLoop.run(lambda context: _run(context, config, interrupts, stall_ns))
 
 
-async def _run(context: AioContext, config: VmConfig, interrupts: Interrupts) -> int:
+async def _run(context: AioContext, config: VmConfig, interrupts: Interrupts, stall_ns: int | None) -> int:
     import asyncio
 
     from asyncemu.machine import ExitReason
@@ -101,7 +159,7 @@ async def _run(context: AioContext, config: VmConfig, interrupts: Interrupts) ->
 
     interrupts.ask(tell)
     machine = config.make_machine(context)
-    running = context.loop.create_task(_until_exit(machine))
+    running = context.loop.create_task(_until_exit(machine, stall_ns))
     waiting = context.loop.create_task(interrupted.wait())
     try:
         # Building may wait (for a socket's client, say), so a signal must be heard there too.
@@ -116,8 +174,32 @@ async def _run(context: AioContext, config: VmConfig, interrupts: Interrupts) ->
         await machine.close()
 
 
-async def _until_exit(machine: Machine) -> ExitReason:
+async def _until_exit(machine: Machine, stall_ns: int | None) -> ExitReason:
     await machine.build()
     machine.start()
     machine_is_up()
-    return await machine.wait_for_exit()
+    if stall_ns is None:
+        return await machine.wait_for_exit()
+    with _watched(machine, stall_ns):
+        return await machine.wait_for_exit()
+
+
+@contextmanager
+def _watched(machine: Machine, stall_ns: int) -> Iterator[None]:
+    """Log which callback holds one of the machine's loops. Building and closing it do so, and are not meant."""
+    from asyncemu.tracing.stall import StallDetector
+
+    detector = StallDetector(stall_ns, _log_stall)
+    for context in (machine.context,):
+        detector.watch(context.name, context.thread_ident, context.schedule_oneshot)
+    detector.start()
+    try:
+        yield
+    finally:
+        detector.close()
+
+
+def _log_stall(stall: Stall) -> None:
+    import logging
+
+    logging.getLogger("asyncemu.stall").warning("%s", stall)
