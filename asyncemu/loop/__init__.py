@@ -8,8 +8,10 @@ from asyncemu.loop.bottom_half import BottomHalf
 from asyncemu.loop.clock import Clock, ClockKind, Clocks, ClockSource, MonotonicSource
 from asyncemu.loop.context import AioContext, current_context
 from asyncemu.loop.event_notifier import EventNotifier
+from asyncemu.loop.iothread import IOThread, IOThreadParameters
 from asyncemu.loop.main_loop import MainLoop
 from asyncemu.loop.markers import any_thread, home, vcpu_thread
+from asyncemu.loop.polling import Pollable, PollParameters
 from asyncemu.loop.posted import PostedQueue
 from asyncemu.loop.timer import Timer
 from asyncemu.loop.worker_pool import WorkerPool
@@ -22,8 +24,12 @@ __all__ = [
     "ClockSource",
     "Clocks",
     "EventNotifier",
+    "IOThread",
+    "IOThreadParameters",
     "MainLoop",
     "MonotonicSource",
+    "PollParameters",
+    "Pollable",
     "PostedQueue",
     "Timer",
     "WorkerPool",

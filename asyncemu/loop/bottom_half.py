@@ -1,88 +1,111 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""BottomHalf: work that a context does in its next round, asked for from any thread."""
+"""BottomHalf: work that a context does in its next round, asked for from any thread. QEMU: QEMUBH.
+
+    PENDING     it is to run; ``cancel`` and ``delete`` take that back, running it does too
+    DELETED     it will never run again
+    one-shot    ``AioContext.schedule_oneshot``: made, scheduled and forgotten in one go
+    idle        ``schedule_idle``: no reason to wake up at once; runs with the next round, 10 ms from now at the latest
+
+Where it lies while it is pending is the business of bottom_half_queue.py.
+"""
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
+from threading import get_ident
 from typing import TYPE_CHECKING
 
-from asyncemu.loop.markers import any_thread
+from asyncemu.loop.markers import any_thread, home
 
 if TYPE_CHECKING:
+    from asyncemu.loop.bottom_half_queue import BottomHalfQueue
     from asyncemu.loop.context import AioContext
 
 
+def _nothing() -> None:
+    """What a deleted bottom half does."""
+
+
 class BottomHalf:
-    """QEMU's QEMUBH on call_soon.
+    """Create with ``AioContext.bh_new``.
 
     Guarantees: scheduled twice before it runs, it runs once; scheduled from a bottom half (itself included), it runs in
     the next round; after ``cancel`` or ``delete`` returns at home it does not run, also when called from its own
-    callback; everything the scheduling thread wrote before ``schedule`` is seen by the callback.
-    Create with ``AioContext.bh_new``.
+    callback; everything the scheduling thread wrote before ``schedule`` is seen by the callback; those that one thread
+    schedules run in the order in which it did.
     """
 
-    __slots__ = ("_callback", "_deleted", "_pending", "_queued", "_queued_idle", "context", "name")
+    __slots__ = ("asked", "callback", "incoming", "listed", "name", "queue")
 
-    def __init__(self, context: AioContext, callback: Callable[[], object], name: str) -> None:
-        self.context = context
+    def __init__(self, queue: BottomHalfQueue, callback: Callable[[], object], name: str) -> None:
+        self.queue = queue
         self.name = name
-        self._callback = callback
-        self._pending = False
-        self._deleted = False
-        # Held while _run, or _run_idle, lies in the context's queue: acquire(False) is a test-and-set, so that however
-        # many threads schedule at once, and after a cancel, there is one entry. With two of them a bottom half that
-        # schedules itself would run twice a round for ever.
-        self._queued = threading.Lock()
-        self._queued_idle = threading.Lock()
+        self.callback = callback
+        #: Scheduled and not run yet? Set by any thread, cleared at home or by ``cancel``.
+        self.asked = False
+        #: Is it in a list of its queue's? Touched at home only, so that it is in one list at most.
+        self.listed = False
+        #: Is it among what other threads have handed in? Two of them may both find that it is not: home drops the
+        #: second entry. That it is never missing is shown at ``BottomHalfQueue.take_incoming``.
+        self.incoming = False
+
+    @property
+    def context(self) -> AioContext:
+        """Where it runs."""
+        return self.queue.context
 
     @any_thread
     def schedule(self) -> None:
         """Run the callback once, in the context's next round."""
-        if self._deleted:
-            return
-        # Before the look at the lock: _run frees it before it looks at _pending, so one of the two sees the other.
-        self._pending = True
-        if self._queued.acquire(False):
-            self.context.enqueue(self._run)
+        self.asked = True
+        queue = self.queue
+        if get_ident() != queue.thread_ident:
+            if not self.incoming:
+                self.incoming = True
+                queue.hand_in(self)
+        elif not self.listed:
+            self.listed = True
+            queue.next_round.append(self)
+            if not queue.armed:
+                queue.arm()
 
     @any_thread
     def schedule_idle(self) -> None:
-        """Run the callback within 10 ms, as QEMU's idle bottom halves; a ``schedule`` meanwhile hurries it."""
-        if self._deleted:
-            return
-        self._pending = True
-        if self._queued_idle.acquire(False):
-            self.context.enqueue_idle(self._run_idle)
+        """Run the callback with the context's next round, whatever causes that, or in 10 ms; ``schedule`` hurries it.
+
+        From another thread it is as ``schedule``: handing it in wakes the context anyway.
+        """
+        queue = self.queue
+        if get_ident() != queue.thread_ident:
+            self.schedule()
+        else:
+            self.asked = True
+            if not self.listed:
+                queue.add_idle(self)
 
     @any_thread
     def cancel(self) -> None:
-        """Forget a scheduling that has not run yet."""
-        self._pending = False
+        """Forget a scheduling that has not run yet. QEMU: qemu_bh_cancel."""
+        self.asked = False
 
     @any_thread
     def delete(self) -> None:
-        """Cancel, and ignore every later ``schedule``."""
-        self._deleted = True
-        self._pending = False
+        """Cancel, and do nothing on every later ``schedule``. QEMU: qemu_bh_delete."""
+        self.callback = _nothing
+        self.asked = False
 
     @property
     def pending(self) -> bool:
         """Scheduled and not run yet?"""
-        return self._pending
+        return self.asked and self.callback is not _nothing
 
-    def _run(self) -> None:
-        self._queued.release()
-        if self._pending:
-            # Cleared first: a schedule() made while the callback runs counts for the next round.
-            self._pending = False
-            self._callback()
-
-    def _run_idle(self) -> None:
-        self._queued_idle.release()
-        if self._pending:
-            self._pending = False
-            self._callback()
+    @home
+    def move(self, context: AioContext) -> None:
+        """Run in ``context`` from now on; a scheduling that has not run yet goes along. At its home until then."""
+        old, self.queue = self.queue, context.bottom_halves
+        old.forget(self)
+        if self.asked:
+            self.schedule()
 
     def __repr__(self) -> str:
         return f"<BottomHalf {self.name} of {self.context.name}>"

@@ -14,13 +14,13 @@ from __future__ import annotations
 import enum
 import threading
 import time
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from asyncemu.loop.markers import any_thread
 
 if TYPE_CHECKING:
     from asyncemu.loop.context import AioContext
+    from asyncemu.loop.timer import TimerList
 
 
 class ClockKind(enum.Enum):
@@ -74,7 +74,7 @@ class Clock:
         # While enabled: now = source - offset. While stopped: now = _stopped_at.
         self._offset = 0 if kind in (ClockKind.REALTIME, ClockKind.HOST) else source.monotonic_ns()
         self._stopped_at = 0
-        self._on_change: list[Callable[[], None]] = []
+        self._lists: list[TimerList] = []
 
     @property
     def enabled(self) -> bool:
@@ -106,7 +106,11 @@ class Clock:
             return self._offset if self._enabled else self.source.monotonic_ns() - self._stopped_at
 
     def enable(self, enabled: bool) -> None:
-        """Start or stop the clock; its timers stop with it and keep their deadlines."""
+        """Start or stop the clock; its timers stop with it and keep their deadlines.
+
+        When it is stopped, this returns after the timer callbacks that other contexts are running; a callback of this
+        clock that calls it is not waited for. QEMU: qemu_clock_enable.
+        """
         with self._lock:
             if enabled == self._enabled:
                 return
@@ -115,12 +119,22 @@ class Clock:
             else:
                 self._stopped_at = self.source.monotonic_ns() - self._offset
             self._enabled = enabled
-        for callback in self._on_change:
-            callback()
+        for timers in list(self._lists):
+            if not enabled:
+                timers.wait_idle()
+            timers.context.timers.rearm()
 
-    def on_change(self, callback: Callable[[], None]) -> None:
-        """Call ``callback`` in the thread of ``enable`` each time the clock starts or stops."""
-        self._on_change.append(callback)
+    @any_thread
+    def add_list(self, timers: TimerList) -> None:
+        """Contexts tell of their timer lists on this clock."""
+        with self._lock:
+            self._lists.append(timers)
+
+    @any_thread
+    def remove_list(self, timers: TimerList) -> None:
+        """The context of ``timers`` is closed."""
+        with self._lock:
+            self._lists.remove(timers)
 
 
 class Clocks:

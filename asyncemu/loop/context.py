@@ -1,31 +1,39 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """AioContext: one event loop bound to one thread, with QEMU's tools on it.
 
-How work arrives from other threads. ``enqueue`` appends to a deque (atomic under the GIL) and rings one eventfd, unless
-it has been rung already and not been heard: a burst costs one system call. The listener clears the flag *before* it
-empties the deque, so an append that finds the flag still set is always seen by the emptying that follows.
+One round, in the order in which uvloop takes things:
+
+    1. callbacks of call_soon: a round of bottom halves is one of them; so are the steps of awaiting coroutines
+    2. adaptive polling, when this context has it and nothing was done in 1
+    3. sleep until something is ready; not at all when 1 has left something to do
+    4. handlers of descriptors that are ready: the doorbell of other threads (their bottom halves run at once), the
+       timerfd (timers that are due, clock by clock in the order in which they came to the context, each in the order
+       of deadlines), event notifiers, descriptors
+
+Nothing is nested: no callback runs the loop, and no callback is interrupted by another.
 """
 
 from __future__ import annotations
 
 import asyncio
 import threading
-from collections import deque
 from collections.abc import Awaitable, Callable
+from contextvars import copy_context
 from typing import Final, TypeVar
 
 from asyncemu.loop.bottom_half import BottomHalf
+from asyncemu.loop.bottom_half_queue import BottomHalfQueue
 from asyncemu.loop.clock import Clock, ClockSource
 from asyncemu.loop.event_notifier import EventNotifier
+from asyncemu.loop.fd_handlers import FdHandlers
 from asyncemu.loop.markers import any_thread, home
-from asyncemu.loop.timer import Timer, TimerList
-from asyncemu.loop.timerfd import TimerFd
+from asyncemu.loop.polling import AdaptivePolling, Pollable, PollParameters
+from asyncemu.loop.timer import Timer
+from asyncemu.loop.timer_group import TimerListGroup
 from asyncemu.loop.worker_pool import WorkerPool
+from asyncemu.tracing import tracer
 
 ResultT = TypeVar("ResultT")
-
-#: An idle bottom half runs within this time even when the context never falls idle (QEMU: 10 ms). Seconds.
-IDLE_DELAY: Final = 0.010
 
 _current: Final = threading.local()
 
@@ -45,162 +53,147 @@ class AioContext:
         self.loop = loop
         self.name = name
         self.context = self  # its own @home methods find their home as everybody's do
-        self._thread = threading.get_ident()
+        self.thread_ident = threading.get_ident()
         _current.context = self
-        self._incoming: deque[Callable[[], object]] = deque()
-        self._rung = False
-        self._ringing = threading.Lock()
-        self._doorbell = EventNotifier()
-        self._timer_lists: dict[Clock, TimerList] = {}
-        self._timer_fd = TimerFd()
-        self._armed_for: int | None = None
-        self._arming = threading.Lock()
+        tracer.name_thread(name)
+        #: The context variables of callbacks that have none of their own: the loop need not copy the current ones.
+        self.variables = copy_context()
+        #: Grows with each thing that is done here: polling waits for a round without.
+        self.activity = 0
+        #: Requests of one hand-over to an I/O engine, at most; 0: the engine's own limit. QEMU: aio-max-batch.
+        self.aio_max_batch = 0
+        self.bottom_halves = BottomHalfQueue(self)
+        self.polling: AdaptivePolling | None = None
+        self.timers = TimerListGroup(self)
         self.worker_pool: WorkerPool = WorkerPool(self)
-        loop.add_reader(self._doorbell.fd, self._hear)
-        loop.add_reader(self._timer_fd.fd, self._timer_fired)
+        self._handlers = FdHandlers(self)
+        self._pollable_fds: set[int] = set()
+        self._closed = False
 
     @any_thread
     def in_home(self) -> bool:
         """Is the calling thread this context's?"""
-        return threading.get_ident() == self._thread
+        return threading.get_ident() == self.thread_ident
 
     # ---- bottom halves
 
     @any_thread
     def bh_new(self, callback: Callable[[], object], name: str = "") -> BottomHalf:
         """A bottom half of this context. QEMU: aio_bh_new."""
-        return BottomHalf(self, callback, name or getattr(callback, "__qualname__", "bottom-half"))
+        return BottomHalf(self.bottom_halves, callback, name or getattr(callback, "__qualname__", "bottom-half"))
 
     @any_thread
     def schedule_oneshot(self, callback: Callable[[], object]) -> None:
         """Run ``callback`` once at home, in the next round. QEMU: aio_bh_schedule_oneshot."""
-        self.enqueue(callback)
-
-    @any_thread
-    def enqueue(self, callback: Callable[[], object]) -> None:
-        """What bottom halves are made of: call_soon from home, the deque and the doorbell from elsewhere."""
-        if threading.get_ident() == self._thread:
-            self.loop.call_soon(callback)
-            return
-        self._incoming.append(callback)
-        self._ring()
-
-    def _ring(self) -> None:
-        if not self._rung:
-            self._rung = True
-            # close() takes it too: a late ring must not reach a descriptor that somebody else got meanwhile.
-            with self._ringing:
-                if self._doorbell.fd >= 0:
-                    self._doorbell.set()
-
-    @any_thread
-    def enqueue_idle(self, callback: Callable[[], object]) -> None:
-        """As ``enqueue``, but within IDLE_DELAY rather than in the next round."""
-        if threading.get_ident() == self._thread:
-            self.loop.call_later(IDLE_DELAY, callback)
-        else:
-            self.enqueue(lambda: self.loop.call_later(IDLE_DELAY, callback))
-
-    def _hear(self) -> None:
-        self._doorbell.test_and_clear()
-        self._rung = False
-        incoming = self._incoming
-        # Bounded by what is there now: a thread that keeps ringing can't starve the rest of the loop.
-        try:
-            for _ in range(len(incoming)):
-                try:
-                    incoming.popleft()()
-                except Exception as error:
-                    self.loop.call_exception_handler({"message": f"bottom half of {self.name}", "exception": error})
-        finally:
-            # Also when a KeyboardInterrupt leaves: what it left behind is heard should the loop go on.
-            if incoming:
-                self._ring()
+        self.bh_new(callback).schedule()
 
     # ---- file descriptors
 
-    @home
+    @any_thread
     def set_fd_handler(
         self, fd: int, on_readable: Callable[[], object] | None, on_writable: Callable[[], object] | None = None
     ) -> None:
-        """Level-triggered handlers for ``fd``; None removes one. QEMU: aio_set_fd_handler."""
-        if on_readable is not None:
-            self.loop.add_reader(fd, on_readable)
+        """Level-triggered handlers for ``fd``; None removes one. From another thread it takes effect in the next round.
+
+        QEMU: aio_set_fd_handler.
+        """
+        if self.in_home():
+            self._handlers.replace(fd, on_readable, on_writable)
         else:
-            self.loop.remove_reader(fd)
-        if on_writable is not None:
-            self.loop.add_writer(fd, on_writable)
-        else:
-            self.loop.remove_writer(fd)
+            self.schedule_oneshot(lambda: self._handlers.replace(fd, on_readable, on_writable))
 
     @home
-    def set_event_notifier(self, notifier: EventNotifier, callback: Callable[[], object] | None) -> None:
-        """Call ``callback`` after each ring (it is cleared first); None stops listening."""
+    def set_event_notifier(
+        self, notifier: EventNotifier, callback: Callable[[], object] | None, *, polled: bool = False
+    ) -> None:
+        """Call ``callback`` after each ring (it is cleared first); None stops listening.
+
+        ``polled``: a Pollable of this context (``add_pollable``) sees the same work without the notifier.
+        """
+        self._pollable_fds.discard(notifier.fd)
         if callback is None:
-            self.loop.remove_reader(notifier.fd)
+            self._handlers.replace(notifier.fd, None, None)
             return
 
         def heard() -> None:
             if notifier.test_and_clear():
                 callback()
 
-        self.loop.add_reader(notifier.fd, heard)
+        heard.__qualname__ = getattr(callback, "__qualname__", "notifier")
+        self._handlers.replace(notifier.fd, heard, None)
+        if polled:
+            self._pollable_fds.add(notifier.fd)
 
     # ---- timers
 
     @any_thread
     def timer(self, clock: Clock, callback: Callable[[], object]) -> Timer:
         """A timer on ``clock`` whose callback runs at home. QEMU: aio_timer_new."""
-        timers = self._timer_lists.get(clock)
-        if timers is None:
-            timers = self._timer_lists.setdefault(clock, TimerList(self, clock))
-            clock.source.attach(self)
-        return Timer(timers, callback)
-
-    @any_thread
-    def rearm_timers(self) -> None:
-        """The soonest deadline may have changed: set the timerfd anew. It wakes the home thread, nobody else need."""
-        with self._arming:
-            soonest = self.next_deadline()
-            if soonest == self._armed_for or self._timer_fd.fd < 0:
-                return
-            self._armed_for = soonest
-            if soonest is None:
-                self._timer_fd.disarm()
-            else:
-                self._timer_fd.arm(soonest)
+        return self.timers.timer(clock, callback)
 
     @home
     def run_timers(self) -> bool:
         """Run all timers that are due; True when any was. A clock source that is moved by hand calls this."""
-        # list(): a callback may make the first timer of another clock.
-        ran = [timers.run() for timers in list(self._timer_lists.values())]
-        self.rearm_timers()
-        return any(ran)
+        self.woken()
+        try:
+            return self.timers.run()
+        finally:
+            self.settle()
 
+    @any_thread
     def next_deadline(self, source: ClockSource | None = None) -> int | None:
         """The soonest deadline over all running clocks that follow the kernel, in ns of CLOCK_MONOTONIC; None: none.
 
         With ``source``: over the running clocks of that source, in ns of its own monotonic time.
         """
-        soonest: int | None = None
-        for clock, timers in list(self._timer_lists.items()):
-            wanted = clock.source.follows_kernel if source is None else clock.source is source
-            deadline = timers.next_deadline() if wanted else None
-            if deadline is None:
-                continue
-            at = clock.monotonic_deadline(deadline)
-            if at is not None and (soonest is None or at < soonest):
-                soonest = at
-        return soonest
+        return self.timers.next_deadline(source)
 
-    def _timer_fired(self) -> None:
-        self._timer_fd.acknowledge()
-        self._armed_for = None
-        self.run_timers()
+    # ---- polling
+
+    @home
+    def set_poll_parameters(self, parameters: PollParameters) -> None:
+        """How to poll from now on; ``max_ns`` 0 is not at all. QEMU: aio_context_set_poll_params."""
+        if self.polling is None and parameters.max_ns:
+            self.polling = AdaptivePolling(self)
+        if self.polling is not None:
+            self.polling.set_parameters(parameters)
+
+    @home
+    def add_pollable(self, pollable: Pollable) -> None:
+        """Something to look at while polling. What rings when there is work must stay: polling is not always done."""
+        if self.polling is None:
+            self.polling = AdaptivePolling(self)
+        self.polling.add(pollable)
+
+    @home
+    def remove_pollable(self, pollable: Pollable) -> None:
+        """Look at it no more."""
+        assert self.polling is not None
+        self.polling.remove(pollable)
+
+    @home
+    def all_pollable(self) -> bool:
+        """Is every descriptor that is watched seen by a Pollable, too? (The doorbell and the timerfd are.)"""
+        return self._handlers.descriptors() <= self._pollable_fds
+
+    # ---- around each callback of ours: the parts of this folder call these
+
+    def woken(self) -> None:
+        """A callback of ours begins: while it runs nobody has to wake us."""
+        self.bottom_halves.will_look = True
+        self.activity += 1
+        if self.polling is not None:
+            self.polling.woken()
+
+    def settle(self) -> None:
+        """A callback of ours ends, and the loop may sleep next."""
+        if self.polling is not None:
+            self.polling.left()
+        self.bottom_halves.settle()
 
     # ---- other contexts
 
+    @any_thread
     async def call(self, function: Callable[[], Awaitable[ResultT]]) -> ResultT:
         """Await ``function()`` in this context, from another one; the only way across besides BHs and IRQ lines."""
         if self.in_home():
@@ -208,20 +201,34 @@ class AioContext:
         future = asyncio.run_coroutine_threadsafe(_awaited(function), self.loop)
         return await asyncio.wrap_future(future)
 
-    # ---- end
+    # ---- statistics and the end
+
+    @any_thread
+    def statistics(self) -> dict[str, int]:
+        """Counts since the beginning; those that other threads keep may miss one now and then."""
+        queue, polling = self.bottom_halves, self.polling
+        return {
+            "rounds": queue.rounds,
+            "bottom_halves": queue.run,
+            "wakeups": queue.wakeups,
+            "wakeups_elided": queue.wakeups_elided,
+            "poll_ns": polling.poll_ns if polling else 0,
+            "polls": polling.polls if polling else 0,
+            "poll_hits": polling.hits if polling else 0,
+            "poll_contended": polling.contended if polling else 0,
+            **{f"worker_{name}": value for name, value in self.worker_pool.statistics().items()},
+        }
 
     @home
     def close(self) -> None:
         """Stop listening and stop the worker threads. What is still queued is dropped. Twice is once."""
-        if self._timer_fd.fd < 0:
+        if self._closed:
             return
+        self._closed = True
         self.worker_pool.close()
-        self.loop.remove_reader(self._doorbell.fd)
-        self.loop.remove_reader(self._timer_fd.fd)
-        with self._ringing:
-            self._doorbell.close()
-        with self._arming:
-            self._timer_fd.close()
+        self._handlers.close()
+        self.bottom_halves.close()
+        self.timers.close()
         if current_context() is self:
             _current.context = None
 

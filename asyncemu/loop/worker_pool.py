@@ -7,9 +7,11 @@ import asyncio
 import threading
 from collections import deque
 from collections.abc import Callable
+from time import monotonic_ns
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from asyncemu.loop.markers import any_thread, home
+from asyncemu.tracing import tracer
 
 if TYPE_CHECKING:
     from asyncemu.loop.context import AioContext
@@ -24,7 +26,7 @@ IDLE_EXIT: Final = 10.0
 
 
 class WorkerPool:
-    """Up to MAX_THREADS threads of one context, started on demand.
+    """``min_threads`` to ``max_threads`` threads of one context, started on demand. QEMU: util/thread-pool.c.
 
     A call that has not begun may be cancelled (cancel the await); one that runs is waited for by nobody but completes.
     Completion arrives as a bottom half of the context, in the order in which calls end; a burst costs one.
@@ -32,6 +34,9 @@ class WorkerPool:
 
     def __init__(self, context: AioContext, max_threads: int = MAX_THREADS, idle_exit: float = IDLE_EXIT) -> None:
         self.context = context
+        #: So many stay when there is nothing to do. QEMU: thread-pool-min.
+        self.min_threads = 0
+        #: At least 1. QEMU: thread-pool-max.
         self.max_threads = max_threads
         self.idle_exit = idle_exit
         self._condition = threading.Condition()
@@ -41,6 +46,20 @@ class WorkerPool:
         self._closed = False
         self._ended: deque[tuple[asyncio.Future[Any], Any, BaseException | None]] = deque()
         self._completion = context.bh_new(self._complete, "worker-pool")
+
+    @home
+    def set_bounds(self, min_threads: int, max_threads: int) -> None:
+        """How many threads, from now on. Those that are too many end when they have done what they do.
+
+        ValueError unless 0 <= min <= max and 1 <= max.
+        """
+        if not 0 <= min_threads <= max_threads or max_threads < 1:
+            raise ValueError(f"{min_threads} to {max_threads} worker threads")
+        with self._condition:
+            self.min_threads, self.max_threads = min_threads, max_threads
+            while len(self._threads) < min_threads:
+                self._start_thread()
+            self._condition.notify_all()
 
     @home
     def submit(self, function: Callable[..., ResultT], *args: Any) -> asyncio.Future[ResultT]:
@@ -56,17 +75,24 @@ class WorkerPool:
             if self._idle >= len(self._waiting):
                 self._condition.notify()
             elif len(self._threads) < self.max_threads:
-                number = len(self._threads)
-                thread = threading.Thread(target=self._work, name=f"{self.context.name}-worker-{number}", daemon=True)
-                self._threads.add(thread)
                 try:
-                    thread.start()
+                    self._start_thread()
                 except RuntimeError:
-                    self._threads.discard(thread)
                     if not self._threads:
                         self._waiting.pop()
                         raise
         return future
+
+    def _start_thread(self) -> None:
+        """RuntimeError when the host has none to give. With the lock held."""
+        number = len(self._threads)
+        thread = threading.Thread(target=self._work, name=f"{self.context.name}-worker-{number}", daemon=True)
+        self._threads.add(thread)
+        try:
+            thread.start()
+        except RuntimeError:
+            self._threads.discard(thread)
+            raise
 
     @home
     async def run(self, function: Callable[..., ResultT], *args: Any) -> ResultT:
@@ -98,10 +124,13 @@ class WorkerPool:
             future, function, args = job
             result: Any = None
             error: BaseException | None = None
+            start = monotonic_ns() if tracer.on else 0
             try:
                 result = function(*args)
             except BaseException as raised:
                 error = raised
+            if start:
+                tracer.span("worker", getattr(function, "__qualname__", "call"), start)
             self._ended.append((future, result, error))
             self._completion.schedule()
             # While it sleeps a worker holds on to nothing.
@@ -110,21 +139,22 @@ class WorkerPool:
     def _next_job(self) -> tuple[asyncio.Future[Any], Callable[..., Any], tuple[Any, ...]] | None:
         with self._condition:
             while True:
-                while self._waiting:
+                while self._waiting and len(self._threads) <= self.max_threads:
                     job = self._waiting.popleft()
                     if not job[0].cancelled():
                         return job
-                if self._closed or not self._wait_for_work():
+                if self._closed or len(self._threads) > self.max_threads or not self._wait_for_work():
                     self._threads.discard(threading.current_thread())
                     return None
 
     def _wait_for_work(self) -> bool:
-        """Sleep until there may be work; False when none came for ``idle_exit`` seconds."""
+        """Sleep until there may be work; False when none came for ``idle_exit`` seconds and we are one too many."""
         self._idle += 1
         try:
-            return self._condition.wait(self.idle_exit) or bool(self._waiting)
+            came = self._condition.wait(self.idle_exit) or bool(self._waiting)
         finally:
             self._idle -= 1
+        return came or len(self._threads) <= self.min_threads
 
     def _complete(self) -> None:
         # Bounded by what is there now: what ends meanwhile has scheduled the bottom half anew.

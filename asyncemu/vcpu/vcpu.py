@@ -151,7 +151,7 @@ class VCpu:
                 if self.context.in_home():
                     self._repeat_later()
                 else:
-                    self.context.enqueue(self._repeat_later)
+                    self.context.schedule_oneshot(self._repeat_later)
         elif self._sleeping:
             self._sleeping = False
             self._wake_ups.put(None)

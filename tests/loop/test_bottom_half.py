@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from asyncemu.loop import AioContext
-from asyncemu.loop.context import IDLE_DELAY
+from asyncemu.loop.bottom_half_queue import IDLE_DELAY
 from tests.loop.conftest import Countdown, InThread
 
 pytestmark = pytest.mark.both_loops
@@ -193,7 +193,7 @@ async def test_schedule_from_another_thread_twice_runs_once(context: AioContext,
 
     in_thread(schedule).join()
     heard: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    in_thread(lambda: context.enqueue(lambda: heard.set_result(None)))
+    in_thread(lambda: context.schedule_oneshot(lambda: heard.set_result(None)))
     await heard
 
     assert calls == ["ran"]
@@ -229,7 +229,7 @@ async def test_schedule_from_many_threads_never_loses_a_wake_up(context: AioCont
     assert taken == [items] * threads
 
 
-async def test_enqueue_burst_from_many_threads_all_run_in_each_thread_s_order(
+async def test_oneshot_burst_from_many_threads_all_run_in_each_thread_s_order(
     context: AioContext, in_thread: InThread
 ) -> None:
     threads, items = 4, 2000
@@ -242,7 +242,7 @@ async def test_enqueue_burst_from_many_threads_all_run_in_each_thread_s_order(
 
     def enqueue(index: int) -> None:
         for item in range(items):
-            context.enqueue(partial(take, index, item))
+            context.schedule_oneshot(partial(take, index, item))
 
     for index in range(threads):
         in_thread(partial(enqueue, index))
@@ -251,7 +251,7 @@ async def test_enqueue_burst_from_many_threads_all_run_in_each_thread_s_order(
     assert got == [list(range(items))] * threads
 
 
-async def test_enqueue_from_another_thread_that_never_stops_leaves_the_loop_its_turns(
+async def test_oneshot_from_another_thread_that_never_stops_leaves_the_loop_its_turns(
     context: AioContext, in_thread: InThread
 ) -> None:
     stop = threading.Event()
@@ -268,33 +268,39 @@ async def test_enqueue_from_another_thread_that_never_stops_leaves_the_loop_its_
     stop.set()
 
 
-async def test_idle_runs_after_the_work_that_is_there(context: AioContext) -> None:
+async def test_idle_runs_with_the_next_round_behind_the_others(context: AioContext) -> None:
     calls: list[str] = []
-    ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-    def idle() -> None:
-        calls.append("idle")
-        ended.set_result(None)
+    context.bh_new(lambda: calls.append("idle")).schedule_idle()
+    context.bh_new(lambda: calls.append("other")).schedule()
+    await rounds(1)
 
-    context.bh_new(idle).schedule_idle()
-    chained = context.bh_new(lambda: calls.append("chained"))
-    context.bh_new(chained.schedule).schedule()
-    await ended
-
-    assert calls == ["chained", "idle"]
+    assert calls == ["other", "idle"]
 
 
-async def test_idle_asks_the_loop_for_ten_milliseconds_at_most(
+async def test_idle_alone_asks_for_no_round(context: AioContext) -> None:
+    calls: list[str] = []
+
+    context.bh_new(lambda: calls.append("idle")).schedule_idle()
+    await rounds(3)
+
+    assert calls == []
+
+
+async def test_idle_alone_asks_the_loop_for_ten_milliseconds_at_most(
     context: AioContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     delays: list[float] = []
 
-    def call_later(delay: float, callback: Any, *args: Any) -> asyncio.Handle:
+    def call_later(delay: float, callback: Any, *args: Any) -> asyncio.TimerHandle:
         delays.append(delay)
-        return asyncio.get_running_loop().call_soon(callback, *args)
+        return asyncio.get_running_loop().call_later(0, callback, *args)
 
-    monkeypatch.setattr(context, "loop", type("Loop", (), {"call_later": staticmethod(call_later)}))
-    context.bh_new(lambda: None).schedule_idle()
+    ran: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    with monkeypatch.context() as patched:
+        patched.setattr(context, "loop", type("Loop", (), {"call_later": staticmethod(call_later)}))
+        context.bh_new(lambda: ran.set_result(None)).schedule_idle()
+    await ran
 
     assert delays == [IDLE_DELAY]
     assert IDLE_DELAY <= 0.010
@@ -396,8 +402,8 @@ async def test_cancelled_error_from_another_thread_leaves_the_others_to_run(
         raise asyncio.CancelledError
 
     def schedule() -> None:
-        context.enqueue(cancelled)
-        context.enqueue(lambda: ran.set_result(None))
+        context.schedule_oneshot(cancelled)
+        context.schedule_oneshot(lambda: ran.set_result(None))
 
     in_thread(schedule).join()
     await ran
@@ -412,12 +418,12 @@ async def test_name_is_the_callback_s_unless_given(context: AioContext) -> None:
     assert repr(context.bh_new(refill, "rx")) == "<BottomHalf rx of test>"
 
 
-async def test_enqueue_after_close_from_another_thread_is_dropped(in_thread: InThread) -> None:
+async def test_oneshot_after_close_from_another_thread_is_dropped(in_thread: InThread) -> None:
     context = AioContext(asyncio.get_running_loop(), "short")
     context.close()
     calls: list[str] = []
 
-    in_thread(lambda: context.enqueue(lambda: calls.append("ran"))).join()
+    in_thread(lambda: context.schedule_oneshot(lambda: calls.append("ran"))).join()
     await rounds(3)
 
     assert calls == []

@@ -85,17 +85,6 @@ def test_monotonic_deadline_stopped_is_none() -> None:
     assert Clocks(FakeClock()).virtual.monotonic_deadline(5) is None
 
 
-def test_enable_tells_only_of_changes() -> None:
-    clock = Clock(ClockKind.VIRTUAL, FakeClock())
-    told: list[bool] = []
-    clock.on_change(lambda: told.append(clock.enabled))
-
-    for enabled in (True, False, False, True, True):
-        clock.enable(enabled)
-
-    assert told == [False, True]
-
-
 def test_enable_twice_does_not_lose_time() -> None:
     source = FakeClock()
     clocks = Clocks(source)

@@ -40,7 +40,7 @@ class ContextThread:
         loop.close()
 
     def stop(self) -> None:
-        self.context.enqueue(self.context.loop.stop)
+        self.context.schedule_oneshot(self.context.loop.stop)
         self._thread.join(10)
         assert not self._thread.is_alive()
 
@@ -160,7 +160,6 @@ async def test_current_context_is_the_thread_s(context: AioContext, other: AioCo
 @pytest.mark.parametrize(
     "method",
     [
-        lambda context: context.set_fd_handler(0, None),
         lambda context: context.run_timers(),
         lambda context: context.worker_pool.submit(int),
         lambda context: context.worker_pool.close(),
@@ -229,11 +228,11 @@ async def test_call_cancelled_here_is_cancelled_there(context: AioContext, other
     cancelled: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def there() -> None:
-        context.enqueue(lambda: begun.set_result(None))
+        context.schedule_oneshot(lambda: begun.set_result(None))
         try:
             await asyncio.get_running_loop().create_future()
         finally:
-            context.enqueue(lambda: cancelled.set_result(None))
+            context.schedule_oneshot(lambda: cancelled.set_result(None))
 
     call = asyncio.ensure_future(other.call(there))
     await begun
@@ -286,7 +285,7 @@ async def test_close_while_threads_enqueue_raises_nowhere() -> None:
     def flood(context: AioContext) -> None:
         try:
             while not stop.is_set():
-                context.enqueue(int)
+                context.schedule_oneshot(int)
         except BaseException as error:
             errors.append(error)
 

@@ -428,7 +428,7 @@ async def test_mod_ever_again_far_ahead_keeps_the_heap_small(context: AioContext
     near.mod(1)
     for number in range(10_000):
         timers[number % 3].mod(HOUR + number)
-    [timer_list] = context._timer_lists.values()
+    [timer_list] = context.timers._lists.values()
     length = len(timer_list._heap)
     near.cancel()
 
@@ -442,7 +442,7 @@ async def test_cancel_ever_again_keeps_the_heap_small(context: AioContext, clock
     for number in range(10_000):
         timer.mod(HOUR + number)
         timer.cancel()
-    [timer_list] = context._timer_lists.values()
+    [timer_list] = context.timers._lists.values()
 
     assert len(timer_list._heap) <= 2 * 2 + STALE_ALLOWED
 
@@ -552,7 +552,7 @@ async def test_mod_after_close_is_ignored() -> None:
 
     timer.mod(1)
 
-    assert context._timer_fd.fd == -1
+    assert context.timers._timer_fd.fd == -1
 
 
 def test_fake_clock_is_a_clock_source() -> None:

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""TimerListGroup: all timers of one context, a list for each clock, and the one timerfd that is armed for the soonest.
+
+QEMU: QEMUTimerListGroup. Why one timerfd and not the loop's own timers: docs/decisions/0001-one-timerfd.md.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from asyncemu.loop.clock import Clock, ClockSource
+from asyncemu.loop.timer import Timer, TimerList
+from asyncemu.loop.timerfd import TimerFd
+
+if TYPE_CHECKING:
+    from asyncemu.loop.context import AioContext
+
+
+class TimerListGroup:
+    """Setting and looking from any thread; ``run`` at home."""
+
+    def __init__(self, context: AioContext) -> None:
+        self._context = context
+        self._lists: dict[Clock, TimerList] = {}
+        self._timer_fd = TimerFd()
+        self._armed_for: int | None = None
+        self._arming = threading.Lock()
+        context.loop.add_reader(self._timer_fd.fd, self._fired)
+
+    def timer(self, clock: Clock, callback: Callable[[], object]) -> Timer:
+        """A timer on ``clock``."""
+        return Timer(self.list_of(clock), callback)
+
+    def list_of(self, clock: Clock) -> TimerList:
+        """The list of ``clock``; made for its first user."""
+        timers = self._lists.get(clock)
+        if timers is None:
+            timers = self._lists.setdefault(clock, TimerList(self._context, clock))
+            clock.add_list(timers)
+            clock.source.attach(self._context)
+        return timers
+
+    def rearm(self) -> None:
+        """The soonest deadline may have changed: set the timerfd anew. It wakes the home thread, nobody else need."""
+        with self._arming:
+            soonest = self.next_deadline()
+            if soonest == self._armed_for or self._timer_fd.fd < 0:
+                return
+            self._armed_for = soonest
+            if soonest is None:
+                self._timer_fd.disarm()
+            else:
+                self._timer_fd.arm(soonest)
+
+    def run(self) -> bool:
+        """Run all timers that are due; True when any was."""
+        # list(): a callback may make the first timer of another clock.
+        ran = [timers.run() for timers in list(self._lists.values())]
+        self.rearm()
+        return any(ran)
+
+    def next_deadline(self, source: ClockSource | None = None) -> int | None:
+        """See ``AioContext.next_deadline``."""
+        soonest: int | None = None
+        for clock, timers in list(self._lists.items()):
+            wanted = clock.source.follows_kernel if source is None else clock.source is source
+            deadline = timers.next_deadline() if wanted else None
+            if deadline is None:
+                continue
+            at = clock.monotonic_deadline(deadline)
+            if at is not None and (soonest is None or at < soonest):
+                soonest = at
+        return soonest
+
+    def _fired(self) -> None:
+        self._timer_fd.acknowledge()
+        self._armed_for = None
+        self._context.run_timers()
+
+    def close(self) -> None:
+        """Nothing fires any more."""
+        self._context.loop.remove_reader(self._timer_fd.fd)
+        for clock, timers in self._lists.items():
+            clock.remove_list(timers)
+        with self._arming:
+            self._timer_fd.close()
