@@ -1,40 +1,90 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Coroutine: a request in flight, begun in place, without a Task.
+"""Coroutine: a request in flight, begun in place, without a Task. QEMU: qemu_coroutine.
 
 Why not asyncio.Task: a Task begins one loop turn later, which costs six to nine times an await in place, and most
 requests never block. A Coroutine runs at once up to its first suspension; if it does not suspend, no Future, no Handle
-and no loop turn was made. QEMU's qemu_coroutine_enter does the same.
+and no loop turn was made.
+
+    READY ---enter---> RUNNING ---returns, raises---> DONE
+      ^                 |  |
+      |     co_yield    |  | awaits a future
+      +-----------------+  v
+      ^                  AWAITING ---the future is done---> RUNNING
+      |
+      +-- schedule: SCHEDULED until its context enters it; ``wake`` from elsewhere is that too
 
 What it guarantees:
 - between two suspensions it runs in its home context only, and nothing else runs there;
 - what asyncio calls the current task is this object while it runs, so ``asyncio.timeout``, ``asyncio.sleep`` and
   third-party awaitables work inside; the task that entered it is the current one again afterwards;
+- ``wake`` from inside another coroutine takes effect when that one yields, awaits or ends, in the order of the calls;
+- to enter, wake or schedule one that runs, awaits or is scheduled is an error that names both places;
 - an exception that nobody has asked for by the next round goes to the loop's exception handler, unless there is an
   ``on_done``, which is to look at ``error``.
 
-What differs from a Task: up to the first suspension it sees and sets the context variables of its starter; from then on
-it has its own. Cancelling who awaits it does not cancel it.
+What differs from a Task: up to its first await it sees and sets the context variables of whoever enters it, as a
+generator does; from then on it has its own. Cancelling who awaits it does not cancel it.
 """
 
 from __future__ import annotations
 
 import asyncio
-from asyncio.tasks import _enter_task, _leave_task
+import threading
+from collections import deque
 from collections.abc import Callable, Generator
 from collections.abc import Coroutine as PythonCoroutine
 from contextvars import Context, copy_context
-from typing import Any, Generic, TypeVar
+from time import monotonic_ns
+from types import coroutine
+from typing import Any, Final, Generic, TypeVar
 
-from asyncemu.loop import AioContext, home
+from asyncemu.coroutines import misuse
+from asyncemu.coroutines.current_task import current_tasks
+from asyncemu.coroutines.place import Place, caller
+from asyncemu.loop import AioContext, any_thread, home
+from asyncemu.tracing import tracer
 
 ResultT = TypeVar("ResultT")
+
+#: States. Plain ints: READY is the false one, which makes the test at each entry the cheapest that there is.
+READY: Final = 0
+RUNNING: Final = 1
+AWAITING: Final = 2
+DONE: Final = 3
+
+#: What a body yields to its Coroutine in ``co_yield``; asyncio's own awaitables yield futures or None.
+_YIELD: Final = object()
+
+#: Held for the test-and-set of ``scheduled_by``, and never while anything else is done.
+_scheduling: Final = threading.Lock()
+
+
+class _More:
+    """What only a coroutine needs that suspends, is woken or cancelled: most requests never do."""
+
+    __slots__ = ("cancel_requests", "scheduled_by", "seen", "to_throw", "variables", "waiters", "waits_for", "woken")
+
+    def __init__(self) -> None:
+        #: Its own context variables, from its first await on.
+        self.variables: Context | None = None
+        self.waits_for: asyncio.Future[Any] | None = None
+        #: Of those who await this coroutine.
+        self.waiters: list[asyncio.Future[None]] = []
+        #: Raised in the body at the next step.
+        self.to_throw: BaseException | None = None
+        self.cancel_requests = 0
+        #: Has anybody asked for the result or the error?
+        self.seen = False
+        #: Others that this one has woken since it was entered.
+        self.woken: list[Coroutine[Any]] = []
+        #: Who has scheduled it, until it is entered.
+        self.scheduled_by: Place | None = None
 
 
 class Coroutine(Generic[ResultT]):
     """One Python coroutine with a home context. ``enter`` begins it; ``await`` it from another one for its result."""
 
-    __slots__ = ("_body", "_cancel_requests", "_done", "_error", "_on_done", "_result", "_seen", "_to_throw",
-                 "_variables", "_waiters", "_waits_for", "context")  # fmt: skip
+    __slots__ = ("__weakref__", "_body", "_error", "_more", "_on_done", "_result", "_state", "context")
 
     def __init__(
         self,
@@ -43,151 +93,338 @@ class Coroutine(Generic[ResultT]):
         on_done: Callable[[Coroutine[ResultT]], object] | None = None,
     ) -> None:
         self.context = context
-        self._done = False
         self._body = body
         self._on_done = on_done
-        self._result: ResultT | None = None
-        self._error: BaseException | None = None
-        self._waits_for: asyncio.Future[Any] | None = None
-        self._waiters: list[asyncio.Future[None]] | None = None
-        #: Raised in the body at the next step.
-        self._to_throw: BaseException | None = None
-        self._variables: Context | None = None
-        self._cancel_requests = 0
-        #: Has anybody asked for the result or the error?
-        self._seen = False
+        self._state = READY
+        self._more: _More | None = None
+        # Set when it is DONE.
+        self._result: ResultT
+        self._error: BaseException | None
+
+    def _needs_more(self) -> _More:
+        if self._more is None:
+            self._more = _More()
+        return self._more
+
+    # ---- entering
 
     @home
     def enter(self) -> bool:
-        """Run up to the first suspension; True when that was the end already. ``on_done`` is called either way."""
-        self._step(None)
-        return self._done
+        """Begin it, or go on behind ``co_yield``; True when it has ended. ``on_done`` is called either way.
 
-    def _step(self, _: object) -> None:
-        """Run from one suspension to the next; also the callback of the future that is waited for."""
+        Returns at its next suspension. CoroutineMisuse when it runs, awaits, is scheduled or has ended. QEMU:
+        qemu_coroutine_enter.
+        """
+        if self._state or self._more is not None or tracer.on:
+            return self._enter()
+        # As _step, for the many that have never awaited: written out, as this is what a request costs at the least. (A
+        # call of the table's get would be 50 ns more.)
         loop = self.context.loop
-        self._waits_for = None
-        outer = asyncio.current_task(loop)
-        if outer is not None:
-            _leave_task(loop, outer)
-        _enter_task(loop, self)  # type: ignore[arg-type]
+        outer = current_tasks[loop] if loop in current_tasks else None  # noqa: SIM401
+        current_tasks[loop] = self
+        self._state = RUNNING
         try:
-            if self._to_throw is None:
+            awaited = self._body.send(None)
+        except StopIteration as stop:
+            self._result = stop.value
+            self._error = None
+            self._state = DONE
+            awaited = None
+        except BaseException as error:
+            self._error = error
+            self._state = DONE
+            awaited = None
+        if outer is None:
+            del current_tasks[loop]
+        else:
+            current_tasks[loop] = outer
+        if awaited is _YIELD and self._more is None:
+            self._state = READY
+            return False
+        self._after_step(awaited)
+        if self._more is not None and self._more.woken:
+            self._enter_woken()
+        return self._state == DONE
+
+    def _enter(self) -> bool:
+        """``enter`` in general."""
+        more = self._more
+        if self._state or (more is not None and more.scheduled_by is not None):
+            raise misuse.entered(self, caller(2))
+        self._run()
+        if self._more is not None and self._more.woken:
+            self._enter_woken()
+        return self.done()
+
+    @home
+    def enter_if_inactive(self) -> bool:
+        """``enter`` unless it runs, awaits, is scheduled or has ended; True when it has ended.
+
+        QEMU: qemu_coroutine_enter_if_inactive.
+        """
+        if self._state or (self._more is not None and self._more.scheduled_by is not None):
+            return self._state == DONE
+        return self.enter()
+
+    @any_thread
+    def wake(self) -> None:
+        """Go on behind ``co_yield``, in its own context.
+
+        At home and outside of coroutines: in place. From inside another one: when that one yields, awaits or ends. From
+        another thread: in the next round. QEMU: aio_co_wake.
+        """
+        context = self.context
+        if not context.in_home():
+            self._schedule(context, caller())
+            return
+        running = asyncio.current_task(context.loop)
+        if isinstance(running, Coroutine):
+            self._mark_scheduled(caller())
+            running._needs_more().woken.append(self)
+        else:
+            self.enter()
+
+    @any_thread
+    def schedule(self, context: AioContext) -> None:
+        """Enter it in ``context``, its home from then on, in that one's next round. QEMU: aio_co_schedule.
+
+        It may still be running, if it is about to ``co_yield``.
+        """
+        self._schedule(context, caller())
+
+    def _schedule(self, context: AioContext, place: Place) -> None:
+        self._mark_scheduled(place)
+        context.bh_new(lambda: self._enter_scheduled(context, place), self.get_name()).schedule()
+
+    def _mark_scheduled(self, place: Place) -> None:
+        with _scheduling:
+            more = self._needs_more()
+            earlier, more.scheduled_by = more.scheduled_by, place
+        if earlier is not None:
+            more.scheduled_by = earlier
+            raise misuse.scheduled_twice(self, earlier, place)
+
+    def _enter_scheduled(self, context: AioContext, place: Place) -> None:
+        self._needs_more().scheduled_by = None
+        if self._state:
+            raise misuse.entered(self, place)
+        self.context = context
+        self.enter()
+
+    # ---- one step
+
+    def _run(self) -> None:
+        """One step, with context variables of its own if it has any."""
+        if self._more is None or self._more.variables is None:
+            self._step()
+        else:
+            self._more.variables.run(self._step)
+
+    def _step(self) -> None:
+        """Run from one suspension to the next."""
+        start = monotonic_ns() if tracer.on else 0
+        loop = self.context.loop
+        more = self._more
+        outer = current_tasks[loop] if loop in current_tasks else None  # noqa: SIM401
+        current_tasks[loop] = self
+        self._state = RUNNING
+        awaited: Any = None
+        try:
+            if more is None or more.to_throw is None:
                 awaited = self._body.send(None)
             else:
-                to_throw, self._to_throw = self._to_throw, None
+                to_throw, more.to_throw = more.to_throw, None
                 awaited = self._body.throw(to_throw)
         except StopIteration as stop:
             self._result = stop.value
-            self._done = True
+            self._error = None
+            self._state = DONE
         except BaseException as error:
             self._error = error
-            self._done = True
-        finally:
-            _leave_task(loop, self)  # type: ignore[arg-type]
-            if outer is not None:
-                _enter_task(loop, outer)
-        if self._done:
-            self._finish()
+            self._state = DONE
+        if outer is None:
+            del current_tasks[loop]
+        else:
+            current_tasks[loop] = outer
+        if start:
+            tracer.span("coroutine", self.get_name(), start)
+        self._after_step(awaited)
+
+    def _after_step(self, awaited: Any) -> None:
+        """It has ended, or yielded ``awaited``."""
+        if self._state == DONE:
+            if self._on_done is not None:
+                self._on_done(self)
+            if self._error is not None or self._more is not None:
+                self._finish()
+        elif awaited is _YIELD:
+            self._state = READY
+            if self._more is not None and self._more.to_throw is not None:  # cancelled while it ran
+                self._schedule(self.context, caller())
         else:
             self._suspend(awaited)
 
     def _suspend(self, awaited: Any) -> None:
         """Be called again when ``awaited``, which the body has yielded, is done."""
-        loop = self.context.loop
-        if self._variables is None:
-            self._variables = copy_context()
+        more = self._needs_more()
+        if more.variables is None:
+            more.variables = copy_context()
+        if type(awaited) is _Move:
+            self._state = READY
+            self._schedule(awaited.context, awaited.place)
+            return
+        self._state = AWAITING
+        loop, neutral = self.context.loop, self.context.variables
         if awaited is None:  # a bare yield, as in asyncio.sleep(0)
-            loop.call_soon(self._step, None, context=self._variables)
+            loop.call_soon(self._go_on, None, context=neutral)
         elif getattr(awaited, "_asyncio_future_blocking", None) and awaited.get_loop() is loop:
             awaited._asyncio_future_blocking = False
-            self._waits_for = awaited
-            awaited.add_done_callback(self._step, context=self._variables)
+            more.waits_for = awaited
+            awaited.add_done_callback(self._go_on, context=neutral)
             # Cancelled while it ran.
-            if self._to_throw is not None and awaited.cancel():
-                self._to_throw = None
+            if more.to_throw is not None and awaited.cancel():
+                more.to_throw = None
         else:
             # A step of another loop's future would be in another thread.
-            self._to_throw = RuntimeError(f"{self.get_name()} awaits {awaited!r}, which is nothing of its loop's")
-            loop.call_soon(self._step, None, context=self._variables)
+            more.to_throw = RuntimeError(f"{self.get_name()} awaits {awaited!r}, which is nothing of its loop's")
+            loop.call_soon(self._go_on, None, context=neutral)
+
+    def _go_on(self, _: object) -> None:
+        """What the body waited for is done."""
+        more = self._needs_more()
+        more.waits_for = None
+        self.context.activity += 1
+        self._run()
+        if more.woken:
+            self._enter_woken()
+
+    def _enter_woken(self) -> None:
+        """Those that it has woken, in that order, and those that each of them wakes right behind that one."""
+        # A list and not a recursion: they may go on waking each other as long as they like.
+        pending: deque[Coroutine[Any]] = deque()
+        ended: Coroutine[Any] = self
+        while True:
+            if ended._more is not None and ended._more.woken:
+                pending.extendleft(reversed(ended._more.woken))
+                ended._more.woken = []
+            if not pending:
+                return
+            ended = pending.popleft()
+            ended._needs_more().scheduled_by = None
+            ended._run()
 
     def _finish(self) -> None:
+        """Who awaits it goes on; an error must not be lost."""
         awaited = False
-        if self._waiters is not None:
-            for waiter in self._waiters:
+        if self._more is not None:
+            for waiter in self._more.waiters:
                 if not waiter.done():
                     waiter.set_result(None)
                     awaited = True
-        if self._on_done is not None:
-            self._on_done(self)
-        elif self._error is not None and not awaited:
+        if self._error is not None and not awaited and self._on_done is None:
             # Later: the starter may be about to await it, as in ``await start(...)``.
             self.context.loop.call_soon(self._report)
         if self._error is not None and isinstance(self._error, (KeyboardInterrupt, SystemExit)):
             raise self._error
 
     def _report(self) -> None:
-        if isinstance(self._error, Exception) and not self._seen:
+        if isinstance(self._error, Exception) and not (self._more is not None and self._more.seen):
             self.context.loop.call_exception_handler(
                 {"message": f"nobody awaits {self.get_name()}", "exception": self._error}
             )
 
+    # ---- the outcome
+
+    @any_thread
+    def entered(self) -> bool:
+        """Is it running, or has it entered one that is? QEMU: qemu_coroutine_entered."""
+        return self._state == RUNNING
+
+    @any_thread
     def done(self) -> bool:
         """Has the body ended? A method, as in asyncio.Task: asyncio calls it."""
-        return self._done
+        return self._state == DONE
 
+    @any_thread
     def result(self) -> ResultT:
         """What the body returned; raises what it raised, or InvalidStateError when it is not ``done``."""
-        if not self._done:
+        if self._state != DONE:
             raise asyncio.InvalidStateError(f"{self!r} is not done")
-        self._seen = True
         if self._error is not None:
+            self._needs_more().seen = True
             raise self._error
-        return self._result  # type: ignore[return-value]
+        return self._result
 
     @property
     def error(self) -> BaseException | None:
         """What the body raised, or None."""
-        self._seen = True
+        if self._state != DONE or self._error is None:
+            return None
+        self._needs_more().seen = True
         return self._error
 
     def __await__(self) -> Generator[Any, None, ResultT]:
-        if not self._done:
+        if self._state != DONE:
             waiter = self.context.loop.create_future()
-            if self._waiters is None:
-                self._waiters = []
-            self._waiters.append(waiter)
+            self._needs_more().waiters.append(waiter)
             yield from waiter
         return self.result()
 
     # ---- the part of asyncio.Task that code inside the body may use
 
-    @home
+    @any_thread
     def cancel(self, msg: object = None) -> bool:
-        """Raise CancelledError at the point of suspension. False when it is done already. As in asyncio.Task."""
-        if self._done:
+        """Raise CancelledError at the point of suspension. False when it is done already. As in asyncio.Task.
+
+        From another thread it is asked for in the next round, and the answer is True.
+        """
+        if self._state == DONE:
             return False
-        self._cancel_requests += 1
-        if self._waits_for is None or not self._waits_for.cancel(msg):
-            self._to_throw = asyncio.CancelledError() if msg is None else asyncio.CancelledError(msg)
+        if not self.context.in_home():
+            self.context.schedule_oneshot(lambda: self.cancel(msg))
+            return True
+        more = self._needs_more()
+        more.cancel_requests += 1
+        if more.waits_for is None or not more.waits_for.cancel(msg):
+            more.to_throw = asyncio.CancelledError() if msg is None else asyncio.CancelledError(msg)
+            if self._state == READY and more.scheduled_by is None and self._has_begun():
+                # It has yielded, and whoever was to enter it need not come any more.
+                self._schedule(self.context, caller())
         return True
 
+    def _has_begun(self) -> bool:
+        return getattr(self._body, "cr_await", None) is not None
+
+    @any_thread
     def cancelling(self) -> int:
         """How many cancellations have been asked for and not been taken back. As in asyncio.Task."""
-        return self._cancel_requests
+        return self._more.cancel_requests if self._more is not None else 0
 
+    @any_thread
     def uncancel(self) -> int:
         """Take one cancellation back. As in asyncio.Task."""
-        if self._cancel_requests:
-            self._cancel_requests -= 1
-        return self._cancel_requests
+        more = self._needs_more()
+        if more.cancel_requests:
+            more.cancel_requests -= 1
+        return more.cancel_requests
 
+    @any_thread
     def get_name(self) -> str:
         """The body's qualified name."""
         return str(getattr(self._body, "__qualname__", self._body))
 
     def __repr__(self) -> str:
-        return f"<Coroutine {self.get_name()} of {self.context.name}{' done' if self._done else ''}>"
+        return f"<Coroutine {self.get_name()} of {self.context.name}{' done' if self.done() else ''}>"
+
+
+class _Move:
+    """Yielded by a body that wants to go on in another context."""
+
+    __slots__ = ("context", "place")
+
+    def __init__(self, context: AioContext, place: Place) -> None:
+        self.context = context
+        self.place = place
 
 
 def start(
@@ -196,6 +433,46 @@ def start(
     on_done: Callable[[Coroutine[ResultT]], object] | None = None,
 ) -> Coroutine[ResultT]:
     """Make a Coroutine and enter it. Home context only."""
-    coroutine = Coroutine(context, body, on_done)
-    coroutine.enter()
-    return coroutine
+    made = Coroutine(context, body, on_done)
+    made.enter()
+    return made
+
+
+# ---- inside of a body
+
+
+def coroutine_self() -> Coroutine[Any] | None:
+    """The Coroutine that is running in this thread; None outside of any. QEMU: qemu_coroutine_self."""
+    try:
+        running = asyncio.current_task()
+    except RuntimeError:  # no loop runs in this thread
+        return None
+    return running if isinstance(running, Coroutine) else None
+
+
+def in_coroutine() -> bool:
+    """Is the caller inside a Coroutine? QEMU: qemu_in_coroutine."""
+    return coroutine_self() is not None
+
+
+@coroutine
+def co_yield() -> Generator[Any, None, None]:
+    """Suspend until somebody enters or wakes this coroutine. QEMU: qemu_coroutine_yield.
+
+    Cancelled, it raises CancelledError; who would have entered it then must not.
+    """
+    yield _YIELD
+
+
+@coroutine
+def reschedule_self(context: AioContext) -> Generator[Any, None, None]:
+    """Go on in ``context``, this coroutine's home from then on. QEMU: aio_co_reschedule_self.
+
+    At once when it is there already. What belongs to the old loop must not reach over the move: an ``asyncio.timeout``
+    or a TaskGroup that is open. RuntimeError outside of a Coroutine.
+    """
+    running = coroutine_self()
+    if running is None:
+        raise RuntimeError("only a Coroutine can move to another context; use AioContext.call")
+    if running.context is not context:
+        yield _Move(context, caller())
