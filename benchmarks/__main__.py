@@ -26,7 +26,7 @@ FAILED: Final = 2
 INTERRUPTED: Final = 130
 
 #: Modules of this folder that define BENCHMARK; the module's name is the benchmark's.
-NAMES: Final = ("boot",)
+NAMES: Final = ("boot", "event_model")
 RESULTS: Final = Path(__file__).resolve().parent / "results"
 
 
@@ -76,7 +76,7 @@ def _run(names: Sequence[str], runs: int, json_file: Path | None) -> int:
     for name in dict.fromkeys(names):
         date = datetime.now(UTC)
         outcome = load(name).run(runs, partial(_note, name))
-        report = Report(name, outcome.peer, date, outcome.measurements)
+        report = Report(name, outcome.peer, date, outcome.measurements, outcome.remarks)
         print(table(report), flush=True)
         documents.append(document(report))
         _write(RESULTS / f"{name}-{date:%Y-%m-%dT%H%M%SZ}.json", documents[-1])

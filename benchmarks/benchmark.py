@@ -17,10 +17,14 @@ DEFAULT_RUNS: Final = 5
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a benchmark hands back; ``peer`` says who was measured beside us, and its version."""
+    """What a benchmark hands back; ``peer`` says who was measured beside us, and its version.
+
+    ``remarks`` are lines for the reader of some figures: which ones are not of this run, say.
+    """
 
     peer: str
     measurements: tuple[Measurement, ...]
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -39,28 +40,33 @@ class Spread:
 class Measurement:
     """One quantity, smaller is better, taken on both sides in turns: ``ours[i]`` and ``peer[i]`` are a pair.
 
-    Without a goal it is shown for information. ValueError unless there are pairs.
+    ``peer`` is None where nobody else has such a thing. Without a goal it is shown for information. ValueError unless
+    there are pairs, or when a goal needs a peer that there is not.
     """
 
     name: str
     unit: str
     ours: tuple[float, ...]
-    peer: tuple[float, ...]
+    peer: tuple[float, ...] | None
     goal: Goal | None = None
 
     def __post_init__(self) -> None:
-        if len(self.ours) != len(self.peer) or not self.ours:
+        if not self.ours:
+            raise ValueError(f"{self.name}: no sample of ours")
+        if self.peer is not None and len(self.ours) != len(self.peer):
             raise ValueError(f"{self.name}: {len(self.ours)} samples of ours and {len(self.peer)} of the peer's")
+        if self.peer is None and self.goal is not None and not self.goal.absolute:
+            raise ValueError(f"{self.name}: a goal relative to no peer")
 
     @property
     def ratio(self) -> float:
-        """Median of ours by median of the peer's."""
-        return _divide(statistics.median(self.ours), statistics.median(self.peer))
+        """Median of ours by median of the peer's; not a number without a peer."""
+        return math.nan if self.peer is None else _divide(statistics.median(self.ours), statistics.median(self.peer))
 
     @property
     def pair_ratios(self) -> tuple[float, ...]:
-        """Ours by the peer's, for each pair: how much of the ratio is noise."""
-        return tuple(_divide(ours, peer) for ours, peer in zip(self.ours, self.peer, strict=True))
+        """Ours by the peer's, for each pair: how much of the ratio is noise. None at all without a peer."""
+        return () if self.peer is None else tuple(map(_divide, self.ours, self.peer))
 
     @property
     def reached(self) -> bool:

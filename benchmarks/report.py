@@ -24,6 +24,8 @@ class Report:
     peer: str
     date: datetime
     measurements: tuple[Measurement, ...]
+    #: What a reader has to know of some figures: a line each.
+    remarks: tuple[str, ...] = ()
 
     @property
     def reached(self) -> bool:
@@ -36,18 +38,18 @@ def table(report: Report) -> str:
     rows = [_HEADINGS, *map(_row, report.measurements)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return "\n".join((f"{report.benchmark}: peer is {report.peer}", *lines))
+    remarks = [f"note: {remark}" for remark in report.remarks]
+    return "\n".join((f"{report.benchmark}: peer is {report.peer}", *lines, *remarks))
 
 
 def _row(measurement: Measurement) -> tuple[str, ...]:
-    pairs = Spread.of(measurement.pair_ratios)
     return (
         measurement.name,
         measurement.unit,
         _spread(measurement.ours),
-        _spread(measurement.peer),
-        f"{measurement.ratio:.2f}",
-        f"{pairs.minimum:.2f}-{pairs.maximum:.2f}",
+        "" if measurement.peer is None else _spread(measurement.peer),
+        "" if measurement.peer is None else f"{measurement.ratio:.2f}",
+        _pairs(measurement.pair_ratios),
         _goal(measurement.goal, measurement.unit),
         "" if measurement.goal is None else "reached" if measurement.reached else "NOT REACHED",
     )
@@ -56,6 +58,10 @@ def _row(measurement: Measurement) -> tuple[str, ...]:
 def _spread(samples: Sequence[float]) -> str:
     spread = Spread.of(samples)
     return " / ".join(f"{value:.4g}" for value in (spread.minimum, spread.median, spread.maximum))
+
+
+def _pairs(ratios: Sequence[float]) -> str:
+    return f"{min(ratios):.2f}-{max(ratios):.2f}" if ratios else ""
 
 
 def _goal(goal: Goal | None, unit: str) -> str:
@@ -79,6 +85,7 @@ def document(report: Report) -> dict[str, Any]:
             "load_average": list(os.getloadavg()),
         },
         "measurements": [_measurement(measurement) for measurement in report.measurements],
+        "remarks": list(report.remarks),
     }
 
 
@@ -88,7 +95,7 @@ def _measurement(measurement: Measurement) -> dict[str, Any]:
         "name": measurement.name,
         "unit": measurement.unit,
         "ours": list(measurement.ours),
-        "peer": list(measurement.peer),
+        "peer": None if measurement.peer is None else list(measurement.peer),
         "ratio": _finite(measurement.ratio),
         "pair_ratios": [_finite(ratio) for ratio in measurement.pair_ratios],
         "goal": None if goal is None else {"limit": goal.limit, "of": "ours" if goal.absolute else "ratio"},
@@ -97,5 +104,5 @@ def _measurement(measurement: Measurement) -> dict[str, Any]:
 
 
 def _finite(value: float) -> float | None:
-    """JSON has no infinity."""
+    """JSON has neither infinity nor "not a number"."""
     return value if math.isfinite(value) else None

@@ -1,12 +1,18 @@
-// Latency of 4 KiB random reads from a block device at queue depth 1, past the guest's page cache.
+// Latency of 4 KiB random reads from block devices, past the guest's page cache.
 // Freestanding (no libc), so that it adds a few KiB to the initrd and needs only the compiler to build.
-// Usage: blockbench DEVICE
+// Usage: blockbench DEVICE             2,000 reads, one after the other
+//        blockbench DEPTH DEVICE...    for SECONDS, DEPTH reads at a time on each device, by Linux's native AIO
 
 #define READS 2000
 #define WARM_UP 200
 #define BLOCK 4096
+#define SECONDS 5
+#define MAX_DEPTH 64
+#define MAX_DEVICES 8
+#define MAX_SAMPLES (1 << 17) // more reads than an emulator does in SECONDS; what comes behind is only counted
 
 // Linux, include/uapi/asm-generic/{unistd,fcntl}.h and include/uapi/linux/{fs,time}.h, riscv64 values.
+enum { SYS_io_setup = 0, SYS_io_submit = 2, SYS_io_getevents = 4 };
 enum { SYS_ioctl = 29, SYS_openat = 56, SYS_write = 64, SYS_pread64 = 67, SYS_exit = 93, SYS_clock_gettime = 113 };
 enum { AT_FDCWD = -100, O_RDONLY = 0, O_DIRECT = 040000, CLOCK_MONOTONIC = 1 };
 static const unsigned long BLKGETSIZE64 = 0x80081272;
@@ -14,14 +20,34 @@ static const unsigned long BLKGETSIZE64 = 0x80081272;
 typedef unsigned long u64;
 struct timespec { long seconds, nanoseconds; };
 
-static unsigned char block[BLOCK] __attribute__((aligned(BLOCK)));
-static u64 samples[READS];
+// Linux, include/uapi/linux/aio_abi.h, little endian; an opcode of 0 is IOCB_CMD_PREAD.
+struct iocb {
+	u64 data;
+	unsigned int key, rw_flags;
+	unsigned short opcode, priority;
+	unsigned int fd;
+	u64 buffer, bytes, offset, reserved;
+	unsigned int flags, event_fd;
+};
+struct io_event { u64 data, object; long result, result2; };
+
+static unsigned char blocks[MAX_DEVICES * MAX_DEPTH][BLOCK] __attribute__((aligned(BLOCK)));
+static u64 samples[MAX_SAMPLES];
+static struct { long fd; u64 size; } devices[MAX_DEVICES];
+static struct { struct iocb control; u64 start; int device; } reads[MAX_DEVICES * MAX_DEPTH];
+static struct io_event events[MAX_DEVICES * MAX_DEPTH];
+
+static long syscall5(long number, long a, long b, long c, long d, long e)
+{
+	register long a0 asm("a0") = a, a1 asm("a1") = b, a2 asm("a2") = c, a3 asm("a3") = d, a4 asm("a4") = e;
+	register long a7 asm("a7") = number;
+	asm volatile("ecall" : "+r"(a0) : "r"(a1), "r"(a2), "r"(a3), "r"(a4), "r"(a7) : "memory");
+	return a0;
+}
 
 static long syscall4(long number, long a, long b, long c, long d)
 {
-	register long a0 asm("a0") = a, a1 asm("a1") = b, a2 asm("a2") = c, a3 asm("a3") = d, a7 asm("a7") = number;
-	asm volatile("ecall" : "+r"(a0) : "r"(a1), "r"(a2), "r"(a3), "r"(a7) : "memory");
-	return a0;
+	return syscall5(number, a, b, c, d, 0);
 }
 
 static void text(const char *string)
@@ -52,6 +78,12 @@ __attribute__((noreturn)) static void leave(int status)
 		syscall4(SYS_exit, status, 0, 0, 0);
 }
 
+__attribute__((noreturn)) static void fail(const char *message)
+{
+	text(message);
+	leave(1);
+}
+
 static u64 now(void)
 {
 	struct timespec time;
@@ -68,7 +100,7 @@ static u64 next_random(void) // xorshift64 (Marsaglia 2003); the fixed seed give
 	return state;
 }
 
-static void sort(u64 *values, int count) // Shell sort: short, and fast enough for 2,000 values
+static void sort(u64 *values, int count) // Shell sort: short, and fast enough for 131,072 values
 {
 	for (int gap = count / 2; gap > 0; gap /= 2)
 		for (int i = gap; i < count; i++) {
@@ -80,38 +112,118 @@ static void sort(u64 *values, int count) // Shell sort: short, and fast enough f
 		}
 }
 
-__attribute__((noreturn, used)) static void run(const long *stack)
+static void open_device(int index, const char *path)
 {
-	const char *path = (const char *)stack[2]; // argc, argv[0], argv[1]
-	u64 size = 0, total = 0;
-	char line[160], *end = line;
-
-	if (stack[0] != 2) {
-		text("blockbench: usage: blockbench DEVICE\n");
-		leave(2);
-	}
+	u64 size = 0;
 	long fd = syscall4(SYS_openat, AT_FDCWD, (long)path, O_RDONLY | O_DIRECT, 0);
-	if (fd < 0 || syscall4(SYS_ioctl, fd, (long)BLKGETSIZE64, (long)&size, 0) < 0 || size < BLOCK) {
-		text("blockbench: cannot open the block device\n");
-		leave(1);
-	}
+	if (fd < 0 || syscall4(SYS_ioctl, fd, (long)BLKGETSIZE64, (long)&size, 0) < 0 || size < BLOCK)
+		fail("blockbench: cannot open the block device\n");
+	devices[index].fd = fd;
+	devices[index].size = size;
+}
+
+static u64 random_offset(int device)
+{
+	return next_random() % (devices[device].size / BLOCK) * BLOCK;
+}
+
+static void report(const char *label, int count, u64 total) // of the first samples
+{
+	char line[160], *end = append(line, label, count);
+	sort(samples, count);
+	end = append(end, " median_ns=", samples[count / 2]);
+	end = append(end, " p99_ns=", samples[count * 99L / 100]);
+	end = append(end, " mean_ns=", total / count);
+	*end++ = '\n';
+	syscall4(SYS_write, 1, (long)line, end - line, 0);
+}
+
+static void one_by_one(void)
+{
+	u64 total = 0;
 	for (int i = -WARM_UP; i < READS; i++) {
-		long offset = (long)(next_random() % (size / BLOCK) * BLOCK);
-		u64 start = now();
-		if (syscall4(SYS_pread64, fd, (long)block, BLOCK, offset) != BLOCK) {
-			text("blockbench: a read failed\n");
-			leave(1);
-		}
+		u64 offset = random_offset(0), start = now();
+		if (syscall4(SYS_pread64, devices[0].fd, (long)blocks, BLOCK, offset) != BLOCK)
+			fail("blockbench: a read failed\n");
 		if (i >= 0)
 			total += samples[i] = now() - start;
 	}
-	sort(samples, READS);
-	end = append(end, "blockbench: reads=", READS);
-	end = append(end, " median_ns=", samples[READS / 2]);
-	end = append(end, " p99_ns=", samples[READS * 99 / 100]);
-	end = append(end, " mean_ns=", total / READS);
-	*end++ = '\n';
-	syscall4(SYS_write, 1, (long)line, end - line, 0);
+	report("blockbench: reads=", READS, total);
+}
+
+static void submit(u64 context, int index)
+{
+	struct iocb *control = &reads[index].control;
+	control->data = index;
+	control->fd = devices[reads[index].device].fd;
+	control->buffer = (u64)blocks[index];
+	control->bytes = BLOCK;
+	control->offset = random_offset(reads[index].device);
+	reads[index].start = now();
+	if (syscall4(SYS_io_submit, context, 1, (long)&control, 0) != 1)
+		fail("blockbench: cannot submit a read\n");
+}
+
+static void many_at_once(int depth, int count)
+{
+	u64 context = 0, total = 0, end;
+	int done = 0, flying = depth * count;
+	if (syscall4(SYS_io_setup, flying, (long)&context, 0, 0) < 0)
+		fail("blockbench: the kernel has no native AIO\n");
+	text("blockbench: reading\n");
+	end = now() + SECONDS * 1000000000UL;
+	for (int i = 0; i < flying; i++) {
+		reads[i].device = i % count;
+		submit(context, i);
+	}
+	while (flying) {
+		long got = syscall5(SYS_io_getevents, context, 1, flying, (long)events, 0);
+		if (got < 1)
+			fail("blockbench: cannot wait for a read\n");
+		u64 time = now();
+		for (long i = 0; i < got; i++) {
+			u64 latency = time - reads[events[i].data].start;
+			if (events[i].result != BLOCK)
+				fail("blockbench: a read failed\n");
+			if (done < MAX_SAMPLES)
+				total += samples[done++] = latency;
+			if (time < end)
+				submit(context, events[i].data);
+			else
+				flying--;
+		}
+	}
+	report("blockbench: queued_reads=", done, total);
+}
+
+static int number(const char *digits) // 0 for what is none
+{
+	int value = 0;
+	for (; *digits; digits++)
+		if (*digits < '0' || *digits > '9' || value > MAX_DEPTH)
+			return 0;
+		else
+			value = value * 10 + *digits - '0';
+	return value;
+}
+
+__attribute__((noreturn, used)) static void run(const long *stack)
+{
+	long count = stack[0]; // argc, then argv
+	const char *const *arguments = (const char *const *)stack + 1;
+	int depth = count > 2 ? number(arguments[1]) : 0;
+
+	if (count == 2) {
+		open_device(0, arguments[1]);
+		one_by_one();
+	} else if (depth >= 1 && depth <= MAX_DEPTH && count <= 2 + MAX_DEVICES) {
+		for (int i = 2; i < count; i++)
+			open_device(i - 2, arguments[i]);
+		many_at_once(depth, count - 2);
+	} else {
+		text("blockbench: usage: blockbench DEVICE, or blockbench DEPTH DEVICE...\n");
+		leave(2);
+	}
 	leave(0);
 }
 

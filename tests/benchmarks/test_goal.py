@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -51,6 +53,23 @@ def test_ratio_of_nothing_to_nothing_is_one() -> None:
 def test_measurement_without_pairs_raises_value_error(ours: tuple[float, ...], peer: tuple[float, ...]) -> None:
     with pytest.raises(ValueError, match="boot"):
         measured(ours, peer)
+
+
+def test_measurement_without_peer_has_no_ratio() -> None:
+    alone = Measurement("alone", "s", (1.0, 2.0), None, Goal(1.5, absolute=True))
+    assert math.isnan(alone.ratio)
+    assert alone.pair_ratios == ()
+    assert alone.reached
+
+
+def test_measurement_without_peer_and_relative_goal_raises_value_error() -> None:
+    with pytest.raises(ValueError, match="alone: a goal relative to no peer"):
+        Measurement("alone", "s", (1.0,), None, Goal(1.5))
+
+
+def test_measurement_without_peer_and_sample_raises_value_error() -> None:
+    with pytest.raises(ValueError, match="alone: no sample of ours"):
+        Measurement("alone", "s", (), None)
 
 
 def test_spread_of_no_samples_raises_value_error() -> None:

@@ -6,7 +6,7 @@ import hashlib
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -32,7 +32,7 @@ class Machine:
         shutil.copyfile(self.guest.disk, self.disk)
         self.process: subprocess.Popen[bytes] | None = None
 
-    def start(self, append: str) -> subprocess.Popen[bytes]:
+    def start(self, append: str, *options: str) -> subprocess.Popen[bytes]:
         console = ["-serial", "stdio"]
         if "console=hvc0" in append:
             console = ["-serial", "null", "-chardev", "stdio,id=hvc", "-device", "virtio-serial-device"]
@@ -41,14 +41,15 @@ class Machine:
         command += ["-kernel", str(self.guest.image), "-initrd", str(self.guest.initrd), "-append", append]
         command += ["-global", "virtio-mmio.force-legacy=false", "-device", "virtio-rng-device"]
         command += ["-drive", f"file={self.disk},if=none,format=raw,id=d0", "-device", "virtio-blk-device,drive=d0"]
+        command += options
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         )
         return self.process
 
-    def run(self, append: str, *commands: str) -> str:
+    def run(self, append: str, *commands: str, options: Sequence[str] = ()) -> str:
         """All output until the machine powers itself off; each command is typed at the next shell prompt."""
-        process = self.start(append)
+        process = self.start(append, *options)
         assert process.stdin is not None
         assert process.stdout is not None
         output = bytearray()
@@ -140,6 +141,39 @@ def test_session_blockbench_prints_its_figures(machine: Machine) -> None:
     output = machine.run("console=ttyS0 quiet session=blockbench")
 
     assert re.search(r"^blockbench: reads=2000 median_ns=\d+ p99_ns=\d+ mean_ns=\d+$", output, re.MULTILINE)
+
+
+@pytest.mark.skipif(not programs.have_compiler(), reason=f"{programs.COMPILER} is not installed")
+def test_session_blockbench_qd32_reads_both_disks(machine: Machine) -> None:
+    # Read-only and shared: the same image may be two disks.
+    drive = f"file={machine.disk},if=none,format=raw,id=d1,readonly=on,file.locking=off"
+    options = ["-drive", drive, "-device", "virtio-blk-device,drive=d1"]
+
+    output = machine.run("console=ttyS0 quiet session=blockbench-qd32", options=options)
+
+    assert re.search(
+        r"^blockbench: reading\nblockbench: queued_reads=\d+ median_ns=\d+ p99_ns=\d+ mean_ns=\d+$",
+        output,
+        re.MULTILINE,
+    )
+
+
+@pytest.mark.skipif(not programs.have_compiler(), reason=f"{programs.COMPILER} is not installed")
+def test_session_blockbench_qd32_with_one_disk_fails(machine: Machine) -> None:
+    output = machine.run("console=ttyS0 quiet session=blockbench-qd32")
+
+    assert "blockbench-qd32: FAILED: no /dev/vdb" in output
+
+
+@pytest.mark.skipif(not programs.have_compiler(), reason=f"{programs.COMPILER} is not installed")
+def test_blockbench_wrong_usage_says_how(machine: Machine) -> None:
+    wrong = ["", "0 /dev/vda", "65 /dev/vda", "x /dev/vda", "-1 /dev/vda", "1" + 9 * " /dev/vda"]
+    commands = [f"blockbench {arguments}; echo status=$?" for arguments in wrong]
+
+    output = machine.run("console=ttyS0 quiet", *commands, "exit")
+
+    assert output.count("\nblockbench: usage: blockbench DEVICE, or blockbench DEPTH DEVICE...\n") == len(wrong)
+    assert output.count("\nstatus=2\n") == len(wrong)
 
 
 def test_session_unknown_lists_those_known(machine: Machine) -> None:
