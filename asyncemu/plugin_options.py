@@ -20,7 +20,7 @@ from asyncemu.plugins import Options, Plugin, find, names
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
 #: The key that names the object, per table; QEMU's names.
-IDENTITY_KEY = {"blockdev": "node-name", "chardev": "id", "netdev": "id", "device": "id"}
+IDENTITY_KEY = {"iothread": "id", "blockdev": "node-name", "chardev": "id", "netdev": "id", "device": "id"}
 
 #: The key that names the class, per table; QEMU's names.
 DRIVER_KEY = {"blockdev": "driver", "chardev": "backend", "netdev": "type", "device": "driver"}
@@ -68,15 +68,23 @@ def configure(kind: str, table: Mapping[str, Any], where: str, directory: Path |
     """
     rest = dict(table)
     identity_key, driver_key = IDENTITY_KEY[kind], DRIVER_KEY[kind]
-    identity, path, driver = (_text(rest, key, where) for key in (identity_key, "plugin", driver_key))
-    if identity and not _identity.fullmatch(identity):
-        problem = f"{identity[:60]!r} is not a name"
-        raise ConfigError(f"{where}.{identity_key}", problem, "begin with a letter; letters, digits, - . _ may follow")
+    identity = take_identity(kind, rest, where)
+    path, driver = (_text(rest, key, where) for key in ("plugin", driver_key))
     if not driver and not path:
         raise ConfigError(f"{where}.{driver_key}", "is missing", "known: " + ", ".join(names(kind)))
     plugin = find(kind, driver, f"{where}.{'plugin' if path else driver_key}", path, directory)
     options = validate(plugin.options_type, rest, where, directory, (identity_key, driver_key))
     return Configured(plugin, options, identity)
+
+
+def take_identity(kind: str, table: dict[str, Any], where: str) -> str:
+    """Take the object's own name out of ``table``; empty when it has none. ConfigError when it is no name."""
+    key = IDENTITY_KEY[kind]
+    identity = _text(table, key, where)
+    if identity and not _identity.fullmatch(identity):
+        problem = f"{identity[:60]!r} is not a name"
+        raise ConfigError(f"{where}.{key}", problem, "begin with a letter; letters, digits, - . _ may follow")
+    return identity
 
 
 def _text(table: dict[str, Any], key: str, where: str) -> str:

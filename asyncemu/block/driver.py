@@ -86,6 +86,15 @@ class BlockDriver(Plugin[BlockOptionsT]):
         """
         raise TypeError(f"block driver {self.name!r} does not define write_zeroes()")
 
+    async def detach_context(self) -> None:
+        """The node moves to another context: give back what belongs to this one. No request is in flight."""
+
+    async def attach_context(self) -> None:
+        """``self.context`` is the new home, and the caller's: get there what ``detach_context`` has given back.
+
+        OSError or BlockError: it can't work here, and is attached to the old one again.
+        """
+
     async def close(self) -> None:
         """Give everything back. No request is in flight, none follows."""
 

@@ -42,27 +42,31 @@ class BlockGraph:
             node_name = f"#block{self._anonymous:03d}"
         if node_name in self.nodes:
             raise ConfigError(f"{where}.node-name", f"{node_name!r} is taken already")
-        driver = driver_class(options, node_name, self.context)
         made: list[BlockNode] = []
         try:
+            children: dict[str, BlockNode] = {}
             for child in driver_class.children:
                 value = getattr(options, child)
-                node = await self._child(value, f"{where}.{child}", read_only=options.read_only)
+                children[child] = await self._child(value, f"{where}.{child}", read_only=options.read_only)
                 if not isinstance(value, str):
-                    made.append(node)
-                setattr(driver, child, node)
-            size = await _open(driver, where)
+                    made.append(children[child])
+            context = self._common_home(children, where)
+            node = await context.call(lambda: _open(driver_class(options, node_name, context), children, where))
         except BaseException:
-            for node in reversed(made):
-                await self.remove(node)
+            for child_node in reversed(made):
+                await self.remove(child_node)
             raise
-        node = self.nodes[node_name] = BlockNode(driver, size)
+        self.nodes[node_name] = node
         return node
 
     async def remove(self, node: BlockNode) -> None:
         """Close a node that nobody uses, and forget it. QEMU: blockdev-del."""
         del self.nodes[node.name]
-        await node.close()
+        try:
+            await node.context.call(node.close)
+        finally:
+            for child in node.children:
+                child.parents.remove(node)
 
     async def add_table(self, table: Mapping[str, Any], where: str) -> BlockNode:
         """As ``add``, from a table of vm.toml: ``driver``, ``node-name`` and the driver's options."""
@@ -82,23 +86,37 @@ class BlockGraph:
             raise ConfigError(where, f"no block node is named {value!r}", "name one that is defined above")
         return self.nodes[value]
 
+    def _common_home(self, children: Mapping[str, BlockNode], where: str) -> AioContext:
+        """Where a node over ``children`` lives; ConfigError when they live apart."""
+        homes = {node.context: child for child, node in children.items()}
+        if len(homes) > 1:
+            raise ConfigError(where, "its children are in several iothreads", "move them into one")
+        return next(iter(homes), self.context)
+
     async def close(self) -> None:
         """Close all nodes, users before what they use. Errors of all are raised as one group."""
         errors: list[Exception] = []
         while self.nodes:
-            _, node = self.nodes.popitem()
+            _, node = next(reversed(self.nodes.items()))
             try:
-                await node.close()
+                await self.remove(node)
             except Exception as error:
                 errors.append(error)
         if errors:
             raise ExceptionGroup("closing the block graph", errors)
 
 
-async def _open(driver: BlockDriver[Any], where: str) -> int:
+async def _open(driver: BlockDriver[Any], children: Mapping[str, BlockNode], where: str) -> BlockNode:
+    """The node of ``driver``, opened. In its home."""
+    for name, child in children.items():
+        setattr(driver, name, child)
     try:
-        return await driver.open()
+        node = BlockNode(driver, await driver.open())
     except ConfigError as error:
         raise ConfigError(f"{where}.{error.where}", error.problem, error.remedy) from error
     except (OSError, BlockError) as error:
         raise ConfigError(where, str(error)) from error
+    node.children = list(children.values())
+    for child in node.children:
+        child.parents.append(node)
+    return node

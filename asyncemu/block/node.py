@@ -8,10 +8,11 @@ import errno
 from typing import Any
 
 from asyncemu.block import bounce
+from asyncemu.block.drain import BlockUser
 from asyncemu.block.driver import BlockDriver
 from asyncemu.block.overlap import OverlapOrder
 from asyncemu.errors import BlockError
-from asyncemu.loop import home
+from asyncemu.loop import AioContext, any_thread, home
 from asyncemu.memory.buffers import Buffers
 
 
@@ -36,6 +37,11 @@ class BlockNode:
         self._any_alignment = driver.request_alignment == 1 and driver.memory_alignment == 1
         self._can_write_zeroes = driver.defines("write_zeroes")
         self._order = OverlapOrder()
+        #: Nodes below that this one uses, and nodes over it; see BlockGraph.
+        self.children: list[BlockNode] = []
+        self.parents: list[BlockNode] = []
+        #: Who else sends requests.
+        self.users: list[BlockUser] = []
 
     # ---- requests
 
@@ -109,6 +115,32 @@ class BlockNode:
             raise self._failed("write zeroes", offset, length, error) from error
         finally:
             self._end()
+
+    # ---- users and home
+
+    @home
+    def add_user(self, user: BlockUser) -> None:
+        """``user`` will send requests: drained sections ask it to be quiet. EBUSY when it lives in another context."""
+        if user.context is not self.context:
+            raise BlockError(self.name, errno.EBUSY, f"lives in {self.context.name}, {user.id} in {user.context.name}")
+        self.users.append(user)
+
+    @home
+    def remove_user(self, user: BlockUser) -> None:
+        """``user`` sends no more. Nothing, when it never did."""
+        if user in self.users:
+            self.users.remove(user)
+
+    @home
+    async def detach_context(self) -> None:
+        """The driver gives back what belongs to this context. Drained."""
+        await self.driver.detach_context()
+
+    @any_thread
+    async def attach_context(self, context: AioContext) -> None:
+        """``context``, which is the caller's, is the home from now on."""
+        self.driver.context = self.context = context
+        await self.driver.attach_context()
 
     # ---- life cycle
 

@@ -51,6 +51,8 @@ def _summary(config: VmConfig) -> Iterator[tuple[str, str]]:
         yield "kernel", "none: the vCPU waits"
     if machine.append:
         yield "append", machine.append
+    for name, parameters in config.iothreads.items():
+        yield "iothread", f"{name}, poll-max-ns {parameters.poll_max_ns}"
     for kind, parts in (("chardev", config.chardevs), ("blockdev", config.blockdevs), ("device", config.devices)):
         for part in parts:
             name = part.plugin.name or part.plugin.__qualname__

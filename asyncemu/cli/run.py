@@ -190,7 +190,7 @@ def _watched(machine: Machine, stall_ns: int) -> Iterator[None]:
     from asyncemu.tracing.stall import StallDetector
 
     detector = StallDetector(stall_ns, _log_stall)
-    for context in (machine.context,):
+    for context in machine.contexts():
         detector.watch(context.name, context.thread_ident, context.schedule_oneshot)
     detector.start()
     try:

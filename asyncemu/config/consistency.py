@@ -15,6 +15,7 @@ from asyncemu.config.blockdevs import nested_blockdevs
 from asyncemu.devices import MmioDevice
 from asyncemu.errors import ConfigError
 from asyncemu.machine import MachineOptions
+from asyncemu.machine.iothreads import IOThreadEntry, home_conflicts
 from asyncemu.machine.references import references
 from asyncemu.machine.virt import VIRTIO_SLOTS
 from asyncemu.plugin_options import IDENTITY_KEY, Configured
@@ -25,6 +26,7 @@ from asyncemu.virtio import VirtioDevice
 def consistency_errors(
     machine: MachineOptions | None,
     configured: Mapping[str, Sequence[Configured | None]],
+    iothreads: Sequence[IOThreadEntry | None],
     blockdev_tables: Any,
     directory: Path,
 ) -> list[ConfigError]:
@@ -40,8 +42,11 @@ def consistency_errors(
             errors += _identity_errors(kind, entries)
         names[kind] = [entry.identity for entry in entries if entry is not None]
     names["blockdev"] = list(block_names)
+    errors += _identity_errors("iothread", iothreads)
+    names["iothread"] = [entry.identity for entry in iothreads if entry is not None]
     errors += _needed_names(configured)
     complete = {kind: None not in entries for kind, entries in configured.items()}
+    complete["iothread"] = None not in iothreads
     complete["blockdev"] = complete["blockdev"] and isinstance(blockdev_tables, list)
     for path, kind, name in _all_references(machine, configured["device"]):
         if name not in names[kind] and complete[kind]:
@@ -50,10 +55,11 @@ def consistency_errors(
     errors += _stdio_errors(configured["chardev"])
     errors += _sharing_errors(machine, configured)
     errors += _bus_errors(configured["device"])
+    errors += home_conflicts(configured["device"], machine.serial if machine is not None else "")
     return errors
 
 
-def _identity_errors(kind: str, entries: Sequence[Configured | None]) -> Iterator[ConfigError]:
+def _identity_errors(kind: str, entries: Sequence[Configured | IOThreadEntry | None]) -> Iterator[ConfigError]:
     owners: dict[str, int] = {}
     for index, entry in enumerate(entries):
         if entry is None or not entry.identity:

@@ -14,6 +14,7 @@ from asyncemu.config.overrides import apply_override
 from asyncemu.config.vm import VmConfig
 from asyncemu.errors import ConfigError, ConfigErrors
 from asyncemu.machine import MachineOptions
+from asyncemu.machine.iothreads import configure_iothread
 from asyncemu.plugin_options import Configured, configure, validate
 from asyncemu.plugins import nearest
 
@@ -21,6 +22,8 @@ ResultT = TypeVar("ResultT")
 
 #: Tables of vm.toml; all but [machine] may be there several times.
 LISTS: Final = ("chardev", "blockdev", "device")
+#: All but [machine].
+TABLES: Final = (*LISTS, "iothread")
 
 #: A configuration is written by hand: one larger than this is some other file. Bytes.
 MAX_FILE_SIZE: Final = 1 << 20
@@ -64,23 +67,29 @@ def check(tables: Mapping[str, Any], directory: Path) -> VmConfig:
     """``tables`` as a VmConfig; paths are relative to ``directory``. Raises ConfigErrors with all that is wrong."""
     errors: list[ConfigError] = []
     for key in tables:
-        if key != "machine" and key not in LISTS:
+        if key != "machine" and key not in TABLES:
             from asyncemu.option_errors import toml_path
 
-            errors.append(ConfigError(toml_path("", key), "unknown table", nearest(key, ["machine", *LISTS])))
+            errors.append(ConfigError(toml_path("", key), "unknown table", nearest(key, ["machine", *TABLES])))
     machine = _collect(
         errors, lambda: validate(MachineOptions, _table(tables.get("machine", {}), "machine"), "machine", directory)
     )
-    configured = {kind: list(_entries(kind, tables.get(kind, []), directory, errors)) for kind in LISTS}
-    errors += consistency_errors(machine, configured, tables.get("blockdev", []), directory)
+    configured = {
+        kind: _entries(kind, tables.get(kind, []), errors, partial(_entry, kind, directory)) for kind in LISTS
+    }
+    iothreads = _entries("iothread", tables.get("iothread", []), errors, configure_iothread)
+    errors += consistency_errors(machine, configured, iothreads, tables.get("blockdev", []), directory)
     if errors:
         raise ConfigErrors(errors)
     assert machine is not None  # or there would be an error
     chardevs, blockdevs, devices = ([each for each in configured[kind] if each is not None] for kind in LISTS)
-    return VmConfig(machine, chardevs, blockdevs, tables.get("blockdev", []), devices, directory)
+    parameters = {entry.identity: entry.options.parameters() for entry in iothreads if entry is not None}
+    return VmConfig(machine, parameters, chardevs, blockdevs, tables.get("blockdev", []), devices, directory)
 
 
-def _entries(kind: str, entries: Any, directory: Path, errors: list[ConfigError]) -> list[Configured | None]:
+def _entries(
+    kind: str, entries: Any, errors: list[ConfigError], configure_entry: Callable[[Mapping[str, Any], str], ResultT]
+) -> list[ResultT | None]:
     """The entries of a list, with None for those that are wrong, so that the others keep their numbers."""
     if not isinstance(entries, list):
         errors.append(ConfigError(kind, "is not a list of tables", f"write [[{kind}]]"))
@@ -89,12 +98,15 @@ def _entries(kind: str, entries: Any, directory: Path, errors: list[ConfigError]
         errors.append(ConfigError(kind, f"has {len(entries)} entries", f"give {MAX_ENTRIES} at most"))
         return []
 
-    return [_collect(errors, partial(_entry, kind, index, entry, directory)) for index, entry in enumerate(entries)]
+    def entry_at(index: int) -> ResultT:
+        where = f"{kind}[{index}]"
+        return configure_entry(_table(entries[index], where), where)
+
+    return [_collect(errors, partial(entry_at, index)) for index in range(len(entries))]
 
 
-def _entry(kind: str, index: int, entry: Any, directory: Path) -> Configured:
-    where = f"{kind}[{index}]"
-    return configure(kind, _table(entry, where), where, directory)
+def _entry(kind: str, directory: Path, table: Mapping[str, Any], where: str) -> Configured:
+    return configure(kind, table, where, directory)
 
 
 def _collect(errors: list[ConfigError], function: Callable[[], ResultT]) -> ResultT | None:

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from asyncemu.config.describe import one_line
 from asyncemu.machine import MachineOptions
+from asyncemu.machine.iothreads import IOThreadOptions
 from asyncemu.plugin_options import DRIVER_KEY, IDENTITY_KEY
 from asyncemu.plugins import Options, Plugin
 
@@ -39,6 +40,10 @@ def vm_schema(kinds: tuple[str, ...] = ("chardev", "blockdev", "device")) -> dic
             },
         }
         properties[kind] = {"type": "array", "items": {"$ref": f"#/$defs/{kind}"}}
+    iothread = _options_schema(IOThreadOptions, "iothread", definitions)
+    iothread["properties"] = {**_identity("iothread"), **iothread["properties"]}
+    iothread["required"] = ["id"]
+    properties["iothread"] = {"type": "array", "items": iothread}
     return {
         "$schema": DIALECT,
         "title": "asyncemu: vm.toml",

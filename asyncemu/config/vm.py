@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from asyncemu.loop import AioContext, Clocks
+from asyncemu.loop import AioContext, Clocks, IOThreadParameters
 from asyncemu.machine import Machine, MachineOptions
 from asyncemu.plugin_options import Configured
 
@@ -18,6 +18,8 @@ class VmConfig:
     """What the tables of vm.toml say, each checked by the class that it names."""
 
     machine: MachineOptions
+    #: By id.
+    iothreads: Mapping[str, IOThreadParameters]
     chardevs: Sequence[Configured]
     blockdevs: Sequence[Configured]
     #: ``blockdevs`` as they were written: the block graph makes nodes of nested tables when it opens them.
@@ -31,6 +33,7 @@ class VmConfig:
         return Machine(
             context,
             self.machine,
+            iothreads=self.iothreads,
             chardevs=self.chardevs,
             blockdevs=self.blockdev_tables,
             devices=self.devices,

@@ -14,11 +14,13 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Coroutine
+from time import monotonic_ns
 from types import CoroutineType
 from typing import Any, Final
 
 from asyncemu.loop.context import AioContext
 from asyncemu.loop.markers import any_thread, home, vcpu_thread
+from asyncemu.tracing import tracer
 
 #: Entries that wait before the guest has to: more than any driver writes in a row without reading.
 MAX_OUTSTANDING: Final = 64
@@ -62,7 +64,7 @@ class PostedQueue:
         self._busy = False
         self._suspended = False
         self._closed = False
-        self._bottom_half = context.bh_new(self._drain, "posted-writes")
+        self._bottom_half = context.bh_new(self._drain, "posted-writes", "posted")
 
     @any_thread
     def post(self, work: Callable[[], Coroutine[Any, Any, Any] | None]) -> None:
@@ -122,7 +124,19 @@ class PostedQueue:
         self._bottom_half.schedule()
         # close() sets the flag before it empties the queue: either it finds this fence there, or it is seen here.
         if not self._closed:
+            start = monotonic_ns() if tracer.on else 0
             fence.passed.acquire()
+            if start:
+                tracer.span("fence", self.context.name, start)
+
+    @home
+    def move(self, context: AioContext) -> None:
+        """Do the work in ``context`` from now on.
+
+        For the coroutine of an entry, which then goes on and ends there: what is posted meanwhile waits behind it.
+        """
+        self._bottom_half.move(context)
+        self.context = context
 
     @home
     def close(self) -> None:

@@ -11,6 +11,7 @@ Everything here is called at the machine's home, the main context, but for the t
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import enum
 import logging
 from collections.abc import Mapping, Sequence
@@ -18,12 +19,14 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, cast
 
-from asyncemu.block import BlockGraph
+from asyncemu.block import BlockGraph, BlockNode, move_nodes
+from asyncemu.block.drain import quiet, users_of
 from asyncemu.chardev import Chardev, MuxCommand
 from asyncemu.devices import Device, Environment
 from asyncemu.errors import AsyncemuError, ConfigError
-from asyncemu.loop import AioContext, Clocks, any_thread, home
+from asyncemu.loop import AioContext, Clocks, IOThread, IOThreadParameters, any_thread, home
 from asyncemu.machine import boot
+from asyncemu.machine.iothreads import chardev_homes, home_of
 from asyncemu.machine.options import MachineOptions
 from asyncemu.machine.references import resolve
 from asyncemu.machine.virt import Virt
@@ -68,6 +71,7 @@ class Machine:
         context: AioContext,
         options: MachineOptions,
         *,
+        iothreads: Mapping[str, IOThreadParameters] | None = None,
         chardevs: Sequence[Configured] = (),
         blockdevs: Sequence[Mapping[str, Any]] = (),
         devices: Sequence[Configured] = (),
@@ -79,13 +83,18 @@ class Machine:
         self.clocks = clocks or Clocks()
         self.state = RunState.PRELAUNCH
         self.memory = AddressSpace()
+        self.iothreads: dict[str, IOThread] = {}
         self.block = BlockGraph(context, directory)
         self.chardevs: dict[str, Chardev[Any]] = {}
         self.devices: dict[str, Device[Any]] = {}
         self.vcpus: list[VCpu] = []
         self.exited: asyncio.Future[ExitReason] = context.loop.create_future()
+        self._iothread_parameters = iothreads or {}
         self._configured = (chardevs, blockdevs, devices)
         self._resetting: asyncio.Task[None] | None = None
+        # Keeps the users of block nodes quiet while the machine is paused; and the end of that.
+        self._quiet = AsyncExitStack()
+        self._resuming: asyncio.Task[None] | None = None
         # Each step of build leaves its undoing here; close does them backwards, all of them, whatever one raises.
         self._undo = AsyncExitStack()
 
@@ -99,8 +108,12 @@ class Machine:
         self._undo.callback(self.ram.close)
         environment = Environment(self.context, self.memory, self.clocks, self, self._lookup)
         self.board = Virt(environment, self.memory, self.ram)
+        for name, parameters in self._iothread_parameters.items():
+            await self._add_iothread(name, parameters)
+        homes = chardev_homes(devices, self.options.serial)
         for index, configured in enumerate(chardevs):
-            await self._add_chardev(configured, f"chardev[{index}]")
+            home, _ = homes.get(configured.identity, ("", ""))
+            await self._add_chardev(configured, f"chardev[{index}]", self._context_of(home))
         self._undo.push_async_callback(self.block.close)
         for index, table in enumerate(blockdevs):
             await self.block.add_table(table, f"blockdev[{index}]")
@@ -118,18 +131,28 @@ class Machine:
         self._make_vcpu()
         await loading
 
-    async def _add_chardev(self, configured: Configured, where: str) -> None:
+    async def _add_iothread(self, name: str, parameters: IOThreadParameters) -> None:
+        iothread = IOThread(self.context, name, parameters)
+        await iothread.start()
+        self.iothreads[name] = iothread
+        self._undo.push_async_callback(iothread.stop)
+
+    def _context_of(self, iothread: str) -> AioContext:
+        """The context that an option ``iothread`` means; empty: the main one."""
+        return self.iothreads[iothread].aio_context if iothread else self.context
+
+    async def _add_chardev(self, configured: Configured, where: str, context: AioContext) -> None:
         name = configured.identity
         if not name:
             raise ConfigError(f"{where}.id", "is missing")
         if name in self.chardevs:
             raise ConfigError(f"{where}.id", f"{name!r} is taken already")
-        chardev = cast("type[Chardev[Any]]", configured.plugin)(configured.options, name, self.context)
+        chardev = cast("type[Chardev[Any]]", configured.plugin)(configured.options, name, context)
         self.chardevs[name] = chardev
         chardev.on_command = self._chardev_command
-        self._undo.push_async_callback(chardev.close)
+        self._undo.push_async_callback(context.call, chardev.close)
         try:
-            await chardev.open()
+            await context.call(chardev.open)
         except ConfigError as error:
             # It names itself by its id, which is not where the user finds it in vm.toml.
             raise ConfigError(where, error.problem, error.remedy) from error
@@ -140,20 +163,40 @@ class Machine:
         name = configured.identity or f"{configured.plugin.name}{len(self.devices)}"
         if name in self.devices:
             raise ConfigError(f"{where}.id", f"{name!r} is taken already")
+        context = self._context_of(home_of(configured))
+        await context.call(lambda: self._make_device(configured, name, environment, context, where))
+
+    async def _make_device(
+        self, configured: Configured, name: str, environment: Environment, context: AioContext, where: str
+    ) -> None:
+        """In ``context``, the device's home, while the main context waits for it."""
+        environment = dataclasses.replace(environment, context=context)
         device = cast("type[Device[Any]]", configured.plugin)(configured.options, name, environment)
         resolve(device, self._lookup, where)
         self.board.plug(device, where)
         self.devices[name] = device
-        self._undo.push_async_callback(device.unrealize)
+        self._undo.push_async_callback(self._unrealize, device)
         try:
+            drive = getattr(device, "drive", None)
+            if isinstance(drive, BlockNode):
+                await move_nodes(drive, context)
             await device.realize()
         except ConfigError as error:
             raise ConfigError(f"{where}.{error.where}", error.problem, error.remedy) from error
         except (AsyncemuError, OSError, ValueError) as error:
             raise ConfigError(where, str(error)) from error
 
+    async def _unrealize(self, device: Device[Any]) -> None:
+        # Asked for now: it may have moved since it was made.
+        await device.context.call(device.unrealize)
+
     def _lookup(self, kind: str, name: str) -> Any:
-        return self.chardevs[name] if kind == "chardev" else self.block.nodes[name]
+        tables: dict[str, Mapping[str, Any]] = {
+            "chardev": self.chardevs,
+            "blockdev": self.block.nodes,
+            "iothread": self.iothreads,
+        }
+        return tables[kind][name]
 
     def _connect_serial(self) -> None:
         name = self.options.serial
@@ -176,10 +219,30 @@ class Machine:
         vcpu = VCpu(cpu, self.context, self.clocks.virtual, "CPU 0/TCG", self._vcpu_failed)
         self.vcpus.append(vcpu)
         self._undo.push_async_callback(vcpu.stop)
-        for slot in self.board.slots:
-            # Before the vCPU stops: it may be waiting at a fence for what a device does.
-            self._undo.push_async_callback(slot.close)
+        # Before the vCPU stops: it may be waiting at a fence for what a device does.
+        self._undo.push_async_callback(self._close_slots)
         vcpu.start()
+
+    async def _close_slots(self) -> None:
+        for slot in self.board.slots:
+            await slot.context.call(slot.close)
+
+    @any_thread
+    def contexts(self) -> list[AioContext]:
+        """The main context and those of the iothreads."""
+        return [self.context, *(iothread.aio_context for iothread in self.iothreads.values())]
+
+    @home
+    async def move_device(self, id: str, iothread: str = "") -> None:
+        """Make an iothread (empty: the main loop) the home of a virtio device, and of its disk; under I/O.
+
+        KeyError: there is no such device or iothread. AsyncemuError: it can't move, and stays where it is.
+        """
+        device, context = self.devices[id], self._context_of(iothread)
+        slot = next((slot for slot in self.board.slots if slot.device is device), None)
+        if slot is None:
+            raise AsyncemuError(f"{id}: only virtio devices can move to an iothread")
+        await slot.move(context)
 
     # ---- running
 
@@ -196,6 +259,7 @@ class Machine:
         if self.state is not RunState.PAUSED:
             return
         self.state = RunState.RUNNING
+        self._resuming = self.context.loop.create_task(self._quiet.aclose())
         self.clocks.run_virtual(True)
         for vcpu in self.vcpus:
             vcpu.cpu.clock_changed()
@@ -211,8 +275,13 @@ class Machine:
             await vcpu.pause()
         # Not before: a guest that reads the time until it is out would see it go back when it is let in again.
         self.clocks.run_virtual(False)
-        for node in list(self.block.nodes.values()):
-            await node.drain()
+        if self._resuming is not None:
+            await self._resuming
+        # Until the machine goes on: what the guest had rung for and was not popped yet stays in its rings.
+        nodes = list(self.block.nodes.values())
+        await self._quiet.enter_async_context(quiet(users_of(nodes)))
+        for node in nodes:
+            await node.context.call(node.drain)
 
     @home
     async def reset(self) -> None:
@@ -279,7 +348,10 @@ class Machine:
         self._end(ExitReason.GUEST_FAILURE, RunState.INTERNAL_ERROR)
 
     def _end(self, reason: ExitReason, state: RunState) -> None:
-        if not self.exited.done():
+        if not self.context.in_home():
+            # From a chardev in an iothread.
+            self.context.schedule_oneshot(lambda: self._end(reason, state))
+        elif not self.exited.done():
             self.state = state
             self.exited.set_result(reason)
 

@@ -10,7 +10,12 @@ from asyncemu.errors import ConfigError
 from asyncemu.plugins import Options, Plugin, Reference
 
 #: How a message calls the things of each table.
-_CALLED = {"blockdev": "blockdev has the node-name", "chardev": "chardev has the id", "netdev": "netdev has the id"}
+_CALLED = {
+    "blockdev": "blockdev has the node-name",
+    "iothread": "iothread has the id",
+    "chardev": "chardev has the id",
+    "netdev": "netdev has the id",
+}
 
 
 def references(options: Options, where: str) -> Iterator[tuple[str, str, str, str]]:

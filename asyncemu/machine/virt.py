@@ -127,7 +127,7 @@ class Virt:
     async def reset(self) -> None:
         """Power-on state of everything on the board, the users' devices included."""
         for slot in self.slots:
-            await slot.reset()
+            await slot.context.call(slot.reset)
         for device in (*self.own_devices, *(device for device, _, _ in self.platform_devices)):
             await device.reset()
         self.plic.reset()

@@ -7,7 +7,7 @@ States and who moves them:
                           \\--------- stop ---------/--> STOPPED
 
 A kick is never lost. ``kick`` sets ``_request`` first and looks where the thread is second; the thread declares where
-it goes first (``_in_guest``, ``_sleeping``) and looks at ``_request`` second. Under the GIL these orders are those that
+it goes first (``in_guest``, ``_sleeping``) and looks at ``_request`` second. Under the GIL these orders are those that
 all threads see, so one of the two always notices. One gap is below us: an accelerator may lose an interrupt that comes
 while it is entering the guest, so a kick is repeated every 2 ms until the thread has taken it.
 """
@@ -20,10 +20,13 @@ import queue
 import threading
 from collections import deque
 from collections.abc import Callable
+from time import monotonic_ns
 from typing import Final, TypeVar
 
 from asyncemu.loop import AioContext, Clock, any_thread, home
 from asyncemu.loop.markers import enter_vcpu_thread
+from asyncemu.loop.vcpu_threads import VcpuThread, add_vcpu_thread, remove_vcpu_thread
+from asyncemu.tracing import tracer
 from asyncemu.vcpu.cpu import Exit, GuestCpu
 
 ResultT = TypeVar("ResultT")
@@ -58,7 +61,7 @@ class VCpu:
         self._thread = threading.Thread(target=self._main, name=name, daemon=True)
         self._mailbox: deque[Callable[[], object]] = deque()
         self._request = False
-        self._in_guest = False
+        self._vcpu_thread = VcpuThread()
         self._sleeping = False
         self._running = False
         self._stopping = False
@@ -144,7 +147,7 @@ class VCpu:
         if self._request:
             return
         self._request = True
-        if self._in_guest:
+        if self._vcpu_thread.in_guest:
             self.cpu.interrupt()
             if not self._repeating:
                 self._repeating = True
@@ -160,7 +163,7 @@ class VCpu:
         self.context.loop.call_later(REPEAT_KICK, self._repeat_kick)
 
     def _repeat_kick(self) -> None:
-        if self._request and self._in_guest:
+        if self._request and self._vcpu_thread.in_guest:
             self.cpu.interrupt()
             self._repeat_later()
         else:
@@ -187,15 +190,17 @@ class VCpu:
 
     def _main(self) -> None:
         enter_vcpu_thread()
+        add_vcpu_thread(self._vcpu_thread)
         try:
             self._loop()
         except BaseException as error:
             self._serve_mailbox_until_stopped(error)
         finally:
+            remove_vcpu_thread(self._vcpu_thread)
             self.context.schedule_oneshot(self._thread_ended)
 
     def _loop(self) -> None:
-        cpu = self.cpu
+        cpu, thread = self.cpu, self._vcpu_thread
         while True:
             self._request = False
             while self._mailbox:
@@ -205,19 +210,25 @@ class VCpu:
             if not self._running:
                 self._sleep(None)
                 continue
-            self._in_guest = True
+            thread.in_guest = True
             if self._request:
-                self._in_guest = False
+                thread.in_guest = False
                 continue
             self._entries += 1
-            reason = cpu.execute()
-            self._in_guest = False
+            if tracer.on:
+                start = monotonic_ns()
+                reason = cpu.execute()
+                tracer.span("guest", "guest", start)
+            else:
+                reason = cpu.execute()
+            thread.in_guest = False
             if reason is Exit.HALTED and not self._request and (wake_time := cpu.wake_time()) != 0:
                 self._halts += 1
                 self._sleep(wake_time)
 
     def _sleep(self, deadline: int | None) -> None:
         """Until a kick, or until guest time is ``deadline`` ns. A spurious return does no harm."""
+        start = monotonic_ns() if tracer.on else 0
         self._sleeping = True
         if not self._request:
             try:
@@ -228,10 +239,12 @@ class VCpu:
             except queue.Empty:
                 pass
         self._sleeping = False
+        if start:
+            tracer.span("halt", "halt" if self._running else "paused", start)
 
     def _serve_mailbox_until_stopped(self, error: BaseException) -> None:
         """The guest is done for, but whoever awaits ``run_on_cpu`` or ``pause`` must not wait for ever."""
-        self._in_guest = False
+        self._vcpu_thread.in_guest = False
         self.context.schedule_oneshot(lambda: self.on_fault(error))
         while not self._stopping:
             self._request = False

@@ -7,15 +7,19 @@ import struct
 from ctypes import LittleEndianStructure, c_uint8, c_uint16, c_uint32, c_uint64
 from typing import Annotated, Final
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
-from asyncemu.block import BlockNode
+from asyncemu.block import BlockNode, move_nodes
+from asyncemu.coroutines import reschedule_self
 from asyncemu.errors import BlockError, GuestError
+from asyncemu.loop import AioContext, IOThread, current_context
 from asyncemu.memory import Buffers
-from asyncemu.plugins import Options, Reference
+from asyncemu.plugins import Reference
 from asyncemu.virtio.chain import Chain
 from asyncemu.virtio.device import VirtioDevice
+from asyncemu.virtio.options import VirtioOptions
 from asyncemu.virtio.queue_declaration import virtqueue
+from asyncemu.virtio.vq_mapping import VqMapping, iothread_of_each_queue
 
 #: The protocol's unit, whatever the disk's block size: 5.2.4.
 SECTOR: Final = 512
@@ -81,7 +85,7 @@ class BlkConfig(LittleEndianStructure):
     )
 
 
-class BlkOptions(Options):
+class BlkOptions(VirtioOptions):
     """Options of virtio-blk."""
 
     drive: Annotated[str, Reference("blockdev"), Field(description="node-name of the disk's contents.")]
@@ -91,6 +95,9 @@ class BlkOptions(Options):
     logical_block_size: int = Field(default=512, ge=512, le=4096, description="Bytes; a power of two.")
     discard: bool = Field(default=True, description="Offer discard to the guest.")
     write_zeroes: bool = Field(default=True, description="Offer write-zeroes to the guest.")
+    iothread_vq_mapping: list[VqMapping] = Field(
+        default=[], max_length=64, description="Iothreads that share the queues: iothread, and vqs (their numbers)."
+    )
 
     @field_validator("queue_size", "logical_block_size")
     @classmethod
@@ -98,6 +105,25 @@ class BlkOptions(Options):
         if value & (value - 1):
             raise ValueError(f"{value} is not a power of two")
         return value
+
+    @field_validator("iothread_vq_mapping")
+    @classmethod
+    def _complete(cls, value: list[VqMapping], info: ValidationInfo) -> list[VqMapping]:
+        if value and info.data.get("iothread"):
+            raise ValueError("can't go with iothread; leave one of the two out")
+        if value and "num_queues" in info.data:
+            iothread_of_each_queue(value, info.data["num_queues"])
+        return value
+
+    def iothreads(self) -> list[str]:
+        """Id of the iothread of each queue; empty when all are served at the device's home."""
+        if not self.iothread_vq_mapping:
+            return []
+        return iothread_of_each_queue(self.iothread_vq_mapping, self.num_queues)
+
+    def home_iothread(self) -> str:
+        """Where the first queue is served, as in QEMU."""
+        return next(iter(self.iothreads()), self.iothread)
 
 
 class VirtioBlk(VirtioDevice[BlkOptions], name="virtio-blk", device_id=2):
@@ -124,7 +150,15 @@ class VirtioBlk(VirtioDevice[BlkOptions], name="virtio-blk", device_id=2):
             offered |= F_WRITE_ZEROES
         return offered
 
+    def queue_context(self, index: int) -> AioContext:
+        iothreads = self.options.iothreads()
+        if not iothreads:
+            return self.context
+        iothread: IOThread = self.environment.lookup("iothread", iothreads[index])
+        return iothread.aio_context
+
     async def realize(self) -> None:
+        self.drive.add_user(self)
         options, config = self.options, self.config
         config.capacity = self.drive.size // SECTOR
         # Two descriptors of a request are its header and its status.
@@ -137,6 +171,13 @@ class VirtioBlk(VirtioDevice[BlkOptions], name="virtio-blk", device_id=2):
         config.write_zeroes_may_unmap = 1
         self.config_changed()
 
+    async def unrealize(self) -> None:
+        await super().unrealize()
+        self.drive.remove_user(self)
+
+    async def before_move(self, context: AioContext) -> None:
+        await move_nodes(self.drive, context, self)
+
     @virtqueue(size="queue_size", count="num_queues")
     async def requestq(self, request: Chain) -> None:
         """One request: a 16-byte header, data, and a status byte at the very end (5.2.6)."""
@@ -145,11 +186,24 @@ class VirtioBlk(VirtioDevice[BlkOptions], name="virtio-blk", device_id=2):
         kind, _, sector = _header.unpack(request.readable.take(_header.size))
         status = request.writable.take_last(1)
         try:
-            result = await self._serve(kind, sector * SECTOR, request)
+            if self.drive.context.in_home():
+                result = await self._serve(kind, sector * SECTOR, request)
+            else:
+                result = await self._serve_away(kind, sector * SECTOR, request)
         except BlockError as error:
             self.log.info("%s", error)
             result = IO_ERROR
         status.write(result)
+
+    async def _serve_away(self, kind: int, offset: int, request: Chain) -> bytes:
+        """From a queue with a home of its own: the request goes to the drive's, and comes back to be pushed."""
+        here = current_context()
+        assert here is not None
+        await reschedule_self(self.drive.context)
+        try:
+            return await self._serve(kind, offset, request)
+        finally:
+            await reschedule_self(here)
 
     async def _serve(self, kind: int, offset: int, request: Chain) -> bytes:
         if kind == IN:

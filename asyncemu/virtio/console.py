@@ -16,11 +16,13 @@ from pydantic import Field
 
 from asyncemu.chardev import Chardev
 from asyncemu.devices import Environment
-from asyncemu.errors import GuestError
+from asyncemu.errors import AsyncemuError, GuestError
+from asyncemu.loop import AioContext
 from asyncemu.plugins import Options, Reference
 from asyncemu.virtio.chain import Chain
 from asyncemu.virtio.console_port import ConsolePort
 from asyncemu.virtio.device import VirtioDevice
+from asyncemu.virtio.options import VirtioOptions
 from asyncemu.virtio.queue_declaration import QueueDeclaration
 
 # Features: 5.3.3.
@@ -59,7 +61,7 @@ class PortOptions(Options):
     console: bool = Field(default=False, description="The guest may use it as a console (hvc1 and on).")
 
 
-class ConsoleOptions(Options):
+class ConsoleOptions(VirtioOptions):
     """Options of virtio-console."""
 
     chardev: Annotated[str, Reference("chardev"), Field(description="The console's bytes (hvc0 in the guest).")] = ""
@@ -128,6 +130,10 @@ class VirtioConsole(VirtioDevice[ConsoleOptions], name="virtio-console", device_
         await super().unrealize()
         for port in self.ports:
             port.detach()
+
+    async def before_move(self, context: AioContext) -> None:
+        if any(port.chardev is not None for port in self.ports):
+            raise AsyncemuError(f"{self.id}: can't move to {context.name}, as chardevs can't; set iothread in vm.toml")
 
     def write_config(self, offset: int, data: bytes) -> None:
         if offset == ConsoleConfig.emerg_wr.offset and self.chardev is not None:

@@ -22,11 +22,13 @@ import ctypes
 import enum
 from typing import Any, ClassVar, Protocol, TypeVar
 
+from asyncemu.coroutines import reschedule_self
 from asyncemu.devices import Device, Environment
 from asyncemu.errors import AsyncemuError, GuestError
-from asyncemu.loop import any_thread, home
+from asyncemu.loop import AioContext, PostedQueue, any_thread, home
 from asyncemu.plugins import Options
 from asyncemu.virtio.defs import F_EVENT_IDX, F_INDIRECT_DESC, F_VERSION_1
+from asyncemu.virtio.options import with_virtio_options
 from asyncemu.virtio.queue_declaration import QueueDeclaration, declared_queues
 from asyncemu.virtio.runner import BufferQueue, HandlerRunner, QueueRunner
 from asyncemu.virtio.split_queue import SplitQueue
@@ -79,6 +81,7 @@ class VirtioDevice(Device[OptionsT]):
 
     def __init_subclass__(cls, *, name: str = "", device_id: int = 0, **arguments: Any) -> None:
         super().__init_subclass__(name=name, **arguments)
+        cls.options_type = with_virtio_options(cls.options_type)
         if device_id:
             cls.device_id = device_id
         # By name: a subclass that declares a queue of its base again replaces it, in its place.
@@ -111,6 +114,16 @@ class VirtioDevice(Device[OptionsT]):
 
     def activated(self) -> None:
         """The driver is ready: queues are served from now on."""
+
+    def queue_context(self, index: int) -> AioContext:
+        """Where queue ``index`` is served; override to spread the queues. Asked when they are made."""
+        return self.context
+
+    async def before_move(self, context: AioContext) -> None:
+        """The device is to live in ``context``: bring what it uses there. At its old home; no request is in flight.
+
+        AsyncemuError: it can't, and the device stays.
+        """
 
     def before_reset(self) -> None:
         """A reset begins: release what requests in flight may wait for, and forget chains of buffer queues."""
@@ -155,7 +168,8 @@ class VirtioDevice(Device[OptionsT]):
             self.buffer_queues[declaration.name] = buffers
             return buffers
         handler = declaration.handler.__get__(self, type(self))
-        return HandlerRunner(self.context, name, size, interrupt, self.failed, handler, declaration.on_reset)
+        context = self.queue_context(index)
+        return HandlerRunner(context, name, size, interrupt, self.failed, handler, declaration.on_reset)
 
     @home
     def activate(self, negotiated: int, queues: dict[int, SplitQueue]) -> None:
@@ -193,8 +207,41 @@ class VirtioDevice(Device[OptionsT]):
     async def unrealize(self) -> None:
         await self.reset()
 
+    @any_thread
+    async def quiesce(self) -> None:
+        """Begin no request until ``resume``, and return when none is in flight. Nests. QEMU: drained_begin."""
+        for queue in self.queues:
+            await queue.quiesce()
+
+    @any_thread
+    async def resume(self) -> None:
+        """The other end of ``quiesce``. QEMU: drained_end."""
+        for queue in self.queues:
+            await queue.resume()
+
+    @home
+    async def move(self, context: AioContext, posted: PostedQueue) -> None:
+        """Live in ``context`` from now on; for the transport, as an entry of ``posted``. See VirtioMmio.move."""
+        home = self.context
+        await self.quiesce()
+        try:
+            await self.before_move(context)
+            for queue in self.queues:
+                if queue.context is home:
+                    queue.move(context)
+            posted.move(context)
+            await reschedule_self(context)
+            self.context = context
+        finally:
+            await self.resume()
+
+    @any_thread
     def failed(self, error: BaseException) -> None:
         """A queue or a handler raised: the device is broken until it is reset, and says so once."""
+        if not self.context.in_home():
+            # From a queue with a home of its own.
+            self.context.schedule_oneshot(lambda: self.failed(error))
+            return
         if self.state is State.BROKEN:
             return
         self.state = State.BROKEN

@@ -9,12 +9,14 @@ space pass a fence first.
 
 from __future__ import annotations
 
+import asyncio
+import concurrent.futures
 import dataclasses
 import threading
 from typing import Any, Final
 
 from asyncemu.errors import GuestError
-from asyncemu.loop import AioContext, any_thread, home, vcpu_thread
+from asyncemu.loop import AioContext, any_thread, vcpu_thread
 from asyncemu.vcpu.irq import IrqLine
 from asyncemu.virtio.defs import F_EVENT_IDX, F_INDIRECT_DESC, F_VERSION_1, ISR_CONFIG, ISR_QUEUE, Status
 from asyncemu.virtio.device import VirtioDevice
@@ -49,9 +51,9 @@ class VirtioMmio:
         runners = self.device.queues if self.device is not None else []
         self._queues = [QueueRegisters(runner.max_size) for runner in runners]
 
-    @home
+    @any_thread
     def plug(self, device: VirtioDevice[Any]) -> None:
-        """Put ``device`` into the slot; before the machine runs."""
+        """Put ``device`` into the slot, whose home is the device's from then on; there, before the machine runs."""
         self.device = device
         self.context = device.context
         self._posted = device.posted_queue(device.failed)
@@ -68,6 +70,28 @@ class VirtioMmio:
         with self._lock:
             self._reset_registers()
             self.irq.set(False)
+
+    @any_thread
+    async def move(self, context: AioContext) -> None:
+        """Give the slot's device another home; returns when it lives there. Nothing that the guest does is lost or
+        changes its order: posted writes wait, and the rings keep what has not been popped. AsyncemuError: it stays.
+        """
+        device = self.device
+        if device is None or device.context is context:
+            return
+        outcome: concurrent.futures.Future[None] = concurrent.futures.Future()
+
+        async def move() -> None:
+            try:
+                await device.move(context, self._posted)
+            except BaseException as error:
+                outcome.set_exception(error)
+            else:
+                self.context = context
+                outcome.set_result(None)
+
+        self._posted.post(move)
+        await asyncio.wrap_future(outcome)
 
     async def close(self) -> None:
         """Let waiting vCPUs go; nothing posted is done any more."""

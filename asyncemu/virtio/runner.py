@@ -2,6 +2,9 @@
 """What drives a queue at home: pop a batch, start a coroutine for each chain, push, publish, interrupt.
 
 Stopping is: stop popping, finish (or cancel) what was popped, hand the queue back. Only then is a reset complete.
+Quiescing is the first half of that, for a while: the ring keeps what is not popped, in its order.
+
+A runner's home is its device's, unless the device gives its queues several (iothread-vq-mapping).
 """
 
 from __future__ import annotations
@@ -37,29 +40,60 @@ class QueueRunner:
         self.queue: SplitQueue | None = None
         self._interrupt = interrupt
         self._failed = failed
-        self._doorbell = context.bh_new(self._serve, f"{name}-doorbell")
+        #: How many want it quiet.
+        self._quiesced = 0
+        self._doorbell = context.bh_new(self._serve, f"{name}-doorbell", "doorbell")
 
     @any_thread
     def notify(self) -> None:
         """The driver has rung. Rings until the queue is looked at count as one."""
         self._doorbell.schedule()
 
-    @home
+    @any_thread
     def activate(self, queue: SplitQueue) -> None:
         """The driver has set the queue up and is ready: serve it from now on."""
         self.queue = queue
         self._doorbell.schedule()
 
-    @home
+    @any_thread
     def stop(self) -> None:
-        """Pop no more. What is in flight goes on, and is not given back."""
+        """Pop no more. What is in flight goes on, and is not given back. At home it takes effect at once."""
         self.queue = None
         self._doorbell.cancel()
 
-    @home
+    @any_thread
     async def deactivate(self) -> None:
         """Stop, and return when nothing of this queue is in flight."""
         self.stop()
+        await self.context.call(self._wait_in_flight)
+
+    @any_thread
+    async def quiesce(self) -> None:
+        """Pop no more until ``resume``, and return when nothing of this queue is in flight. Nests."""
+        await self.context.call(self._quiesce)
+
+    @any_thread
+    async def resume(self) -> None:
+        """The other end of ``quiesce``."""
+        await self.context.call(self._resume)
+
+    @home
+    def move(self, context: AioContext) -> None:
+        """Be served in ``context`` from now on; quiesced, from its home until then."""
+        self._doorbell.move(context)
+        self.context = context
+
+    async def _quiesce(self) -> None:
+        self._quiesced += 1
+        await self._wait_in_flight()
+
+    async def _resume(self) -> None:
+        self._quiesced -= 1
+        # Whether it was rung meanwhile or not: the ring knows.
+        self._doorbell.schedule()
+
+    async def _wait_in_flight(self) -> None:
+        """Return when nothing is in flight. At home."""
 
     def _serve(self) -> None:
         raise TypeError(f"{type(self).__name__} does not define _serve()")
@@ -90,12 +124,18 @@ class HandlerRunner(QueueRunner):
         """Chains that are being handled."""
         return len(self._in_flight)
 
-    @home
+    @any_thread
     async def deactivate(self) -> None:
         self.stop()
+        await self.context.call(self._end_in_flight)
+
+    async def _end_in_flight(self) -> None:
         if self._on_reset == "cancel":
             for coroutine in list(self._in_flight):
                 coroutine.cancel()
+        await self._wait_in_flight()
+
+    async def _wait_in_flight(self) -> None:
         while self._in_flight:
             if self._idle is None:
                 self._idle = self.context.loop.create_future()
@@ -103,7 +143,7 @@ class HandlerRunner(QueueRunner):
 
     def _serve(self) -> None:
         queue = self.queue
-        if queue is None:
+        if queue is None or self._quiesced:
             return
         self._in_batch = True
         try:
@@ -119,8 +159,8 @@ class HandlerRunner(QueueRunner):
     def _begin_batch(self, queue: SplitQueue) -> None:
         queue.suppress_notifications()
         for _ in range(BATCH):
-            # A handler that failed has stopped the queue.
-            if self.queue is None:
+            # A handler that failed has stopped the queue; or somebody wants it quiet.
+            if self.queue is None or self._quiesced:
                 return
             chain = queue.pop()
             if chain is not None:
@@ -137,12 +177,13 @@ class HandlerRunner(QueueRunner):
     def _ended(self, coroutine: coroutines.Coroutine[None]) -> None:
         chain = self._in_flight.pop(coroutine)
         error = coroutine.error
+        queue = self.queue
         if error is None:
-            if self.queue is not None:
-                self.queue.push(chain)
-                if not self._in_batch and self.queue.publish():
+            if queue is not None:
+                queue.push(chain)
+                if not self._in_batch and queue.publish():
                     self._interrupt()
-        elif self.queue is not None or not isinstance(error, asyncio.CancelledError):
+        elif queue is not None or not isinstance(error, asyncio.CancelledError):
             # Cancelled by a reset is the one good way not to answer.
             self._failed(error)
         if self._idle is not None and not self._in_flight:
@@ -171,7 +212,7 @@ class BufferQueue(QueueRunner):
         self._waiters: list[asyncio.Future[None]] = []
         self._popped: set[Chain] = set()
 
-    @home
+    @any_thread
     def stop(self) -> None:
         super().stop()
         self._popped.clear()

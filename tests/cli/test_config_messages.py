@@ -34,15 +34,50 @@ CASES = {
     "unknown table": ("[machin]", ["machin: unknown table; did you mean 'machine'?"]),
     "unknown table of strange name": (
         '["a\\nb"]',
-        [r"'a\nb': unknown table; known: machine, chardev, blockdev, device"],
+        [r"'a\nb': unknown table; known: machine, chardev, blockdev, device, iothread"],
     ),
     "machine no table": ("machine = 1", ["machine: is not a table"]),
     "list no list": ('[chardev]\nid = "c0"', ["chardev: is not a list of tables; write [[chardev]]"]),
     "entry no table": ("device = [1]", ["device[0]: is not a table"]),
     "too many entries": ("device = [" + "{}," * 1025 + "]", ["device: has 1025 entries; give 1024 at most"]),
+    # iothreads
+    "iothread without an id": ("[[iothread]]", ["iothread[0].id: is missing; name it, so that a device can refer to it"]),
+    "iothread with a bad id": (
+        '[[iothread]]\nid = "1"',
+        ["iothread[0].id: '1' is not a name; begin with a letter; letters, digits, - . _ may follow"],
+    ),
+    "iothread twice": (
+        '[[iothread]]\nid = "io0"\n' * 2,
+        ["iothread[1].id: 'io0' is the name of iothread[0] already; choose another"],
+    ),
+    "iothread with a misspelt key": (
+        '[[iothread]]\nid = "io0"\npoll-max = 1',
+        ["iothread[0].poll-max: unknown key; did you mean 'poll-max-ns'?"],
+    ),
+    "iothread with a pool that can't be": (
+        '[[iothread]]\nid = "io0"\nthread-pool-min = 9\nthread-pool-max = 8',
+        ["iothread[0]: thread-pool-min 9 is above thread-pool-max 8"],
+    ),
+    "device in an iothread that is not there": (
+        RNG + 'iothread = "io1"\n[[iothread]]\nid = "io0"',
+        ["device[0].iothread: no iothread is named 'io1'; did you mean 'io0'?"],
+    ),
+    "disk of two devices that live apart": (
+        DISK + '[[device]]\ndriver = "virtio-blk"\ndrive = "d0"\niothread = "io0"\n'
+        '[[device]]\ndriver = "virtio-blk"\ndrive = "d0"\n[[iothread]]\nid = "io0"',
+        [
+            "device[1].drive: blockdev 'd0' is used in the main loop, and by device[0].drive in iothread 'io0'; "
+            "give its users the same iothread"
+        ],
+    ),
+    "vq mapping beside iothread": (
+        DISK + '[[device]]\ndriver = "virtio-blk"\ndrive = "d0"\niothread = "io0"\n'
+        'iothread-vq-mapping = [{ iothread = "io0" }]\n[[iothread]]\nid = "io0"',
+        ["device[0].iothread-vq-mapping: can't go with iothread; leave one of the two out"],
+    ),
     # keys
     "unknown key": ('[machine]\nmemroy = "1G"', ["machine.memroy: unknown key; did you mean 'memory'?"]),
-    "unknown key of a device without options": (RNG + "bus = 1", ["device[0].bus: unknown key; known: id, driver"]),
+    "unknown key of a device without options": (RNG + "bus = 1", ["device[0].bus: unknown key; known: iothread, id, driver"]),
     "misspelt name key": (DISK + 'node_nam = "x"', ["blockdev[0].node_nam: unknown key; did you mean 'node-name'?"]),
     "unknown key in a table in a table": (
         '[[blockdev]]\nnode-name = "d0"\ndriver = "file"\nfilename = "x"\ncache = { dirct = true }',

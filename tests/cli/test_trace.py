@@ -249,6 +249,9 @@ class FakeMachine:
     def __init__(self, context: AioContext) -> None:
         self.context = context
 
+    def contexts(self) -> list[AioContext]:
+        return [self.context]
+
 
 async def test_stall_is_logged(context: AioContext, caplog: pytest.LogCaptureFixture) -> None:
     logged = threading.Event()

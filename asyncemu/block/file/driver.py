@@ -19,7 +19,7 @@ from asyncemu.block.driver import BlockDriver, BlockDriverOptions
 from asyncemu.block.file.alignment import direct_alignment
 from asyncemu.block.file.engine import Engine, open_engine, run_to_end
 from asyncemu.block.file.locking import LockedElsewhere, LockingUnsupported, lock_image
-from asyncemu.errors import ConfigError
+from asyncemu.errors import BlockError, ConfigError
 from asyncemu.memory.buffers import Buffers
 from asyncemu.plugin_options import HostPath
 from asyncemu.plugins import Options
@@ -167,6 +167,17 @@ class FileDriver(BlockDriver[FileOptions], name="file"):
         except OSError as error:
             self._can_zero = error.errno != errno.EOPNOTSUPP
             raise
+
+    async def detach_context(self) -> None:
+        """The engine is the context's."""
+        self._engine.release()
+
+    async def attach_context(self) -> None:
+        """See BlockDriver."""
+        try:
+            self._engine = open_engine(self.context, self.options.aio)
+        except ConfigError as error:
+            raise BlockError(self.node_name, errno.ENOSYS, error.problem) from error
 
     async def close(self) -> None:
         """Close the file, which drops its locks."""

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable
+from time import monotonic_ns
 from typing import Any, Final
 
 import unicorn
 from unicorn import riscv_const, unicorn_const
 
 from asyncemu.memory import AddressSpace, MmioRegion, RamRegion
+from asyncemu.tracing import tracer
 from asyncemu.vcpu.tcg import native
 from asyncemu.vcpu.tcg.exact_stop import SLICE_INSTRUCTIONS, StopMethod, engine_handle, switch_exit_checks_off
 from asyncemu.vcpu.tcg.unicorn_library import emu_start, emu_stop, hook_add, remove_translations
@@ -93,17 +95,24 @@ class Engine:
         handler = region.handler
 
         def read(_: Any, offset: int, size: int, __: Any) -> int:
+            start = monotonic_ns() if tracer.on else 0
             try:
                 return handler.mmio_read(offset, size)
             except BaseException as error:
                 self._callback_failed(error)
                 return 0
+            finally:
+                if start:
+                    tracer.span("mmio", f"read {region.name}", start)
 
         def write(_: Any, offset: int, size: int, value: int, __: Any) -> None:
+            start = monotonic_ns() if tracer.on else 0
             try:
                 handler.mmio_write(offset, size, value)
             except BaseException as error:
                 self._callback_failed(error)
+            if start:
+                tracer.span("mmio", f"write {region.name}", start)
 
         # What is beyond the region in its last page is the handler's too.
         size = -(-region.size // _PAGE) * _PAGE
