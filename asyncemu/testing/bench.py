@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
@@ -92,16 +93,26 @@ class DeviceBench:
         return device, DeviceRegisters(self.bus, base, irq)
 
     async def add_virtio(
-        self, device_class: type[VirtioDeviceT], options: Options, **references: Any
+        self, device_class: type[VirtioDeviceT], options: Options, home: AioContext | None = None, **references: Any
     ) -> tuple[VirtioDeviceT, VirtioDriver]:
-        """A realized device in an MMIO slot of its own, and a driver that has not started yet."""
-        device = device_class(options, f"{device_class.name}{len(self.devices)}", self.environment)
+        """A realized device in an MMIO slot of its own, and a driver that has not started yet.
+
+        ``home`` is where the device lives (an IOThread's context, say), the bench's own context where not given; what
+        the references name lives there already.
+        """
         slot, driver = self.add_slot()
-        for name, value in references.items():
-            setattr(device, name, value)
-        slot.plug(device)
-        await self._realize(device, references)
-        return device, driver
+        context = home or self.context
+
+        async def make() -> VirtioDeviceT:
+            environment = dataclasses.replace(self.environment, context=context)
+            device = device_class(options, f"{device_class.name}{len(self.devices)}", environment)
+            for name, value in references.items():
+                setattr(device, name, value)
+            slot.plug(device)
+            await self._realize(device, references)
+            return device
+
+        return await context.call(make), driver
 
     def add_slot(self) -> tuple[VirtioMmio, VirtioDriver]:
         """An empty virtio slot, and a driver to look into it."""
@@ -125,16 +136,16 @@ class DeviceBench:
     async def reset(self) -> None:
         """The machine's reset: devices and slots; RAM keeps its contents."""
         for slot in self.slots:
-            await slot.reset()
+            await slot.context.call(slot.reset)
         for device in self.devices:
-            await device.reset()
+            await device.context.call(device.reset)
 
     async def close(self) -> None:
         """Unrealize all devices, and give everything back."""
         for slot in self.slots:
-            await slot.close()
+            await slot.context.call(slot.close)
         for device in self.devices:
-            await device.unrealize()
+            await device.context.call(device.unrealize)
         self.bus.close()
         self.ram.close()
         if self._own_context:

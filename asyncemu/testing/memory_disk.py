@@ -42,7 +42,7 @@ class MemoryDisk(BlockDriver[MemoryDiskOptions], name="memory"):
         self.data = bytearray(self.options.size)
         self.request_alignment = self.options.request_alignment
         self.memory_alignment = self.options.memory_alignment
-        #: Cleared, requests wait at their beginning until it is set.
+        #: Cleared, requests wait at their beginning until it is set; in the node's home, both.
         self.gate = asyncio.Event()
         self.gate.set()
         #: Method name → errno that it fails with.
@@ -71,6 +71,13 @@ class MemoryDisk(BlockDriver[MemoryDiskOptions], name="memory"):
     async def write_zeroes(self, offset: int, length: int, *, may_unmap: bool = False) -> None:
         await self._begin("write_zeroes", offset, length)
         self._store(offset, bytes(length))
+
+    async def attach_context(self) -> None:
+        """The gate is the loop's where it was waited for."""
+        was_open = self.gate.is_set()
+        self.gate = asyncio.Event()
+        if was_open:
+            self.gate.set()
 
     async def close(self) -> None:
         """``data`` stays readable."""

@@ -12,6 +12,7 @@ import pytest
 from asyncemu.block import BlockGraph
 from asyncemu.block.io_uring import IoUring
 from asyncemu.loop import AioContext
+from tests.iothreads import iothreads as iothreads
 
 IMAGE_SIZE = 1 << 16
 

@@ -5,46 +5,22 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from asyncemu.config.load import check
 from asyncemu.errors import BlockError, ConfigError
-from asyncemu.loop import AioContext
 from asyncemu.machine import ExitReason, Machine, RunState
 from asyncemu.vcpu.vcpu import State
+from tests.machine.conftest import Make
 from tests.vcpu.bench import assemble
-
-Make = Callable[..., Machine]
 
 #: SBI system reset: shutdown (type 0) for reason a1.
 SHUTDOWN = "li a0, 0; li a1, {reason}; li a6, 0; li a7, 0x53525354; ecall; 1: j 1b"
 #: Store to the SiFive test finisher.
 FINISH = "li t0, 0x100000; li t1, {value}; sw t1, 0(t0); 1: j 1b"
 COUNT = "la t0, counter; 1: ld t1, 0(t0); addi t1, t1, 1; sd t1, 0(t0); j 1b; .balign 8; counter: .quad 0"
-
-
-@pytest.fixture
-async def make(context: AioContext, tmp_path: Path) -> AsyncIterator[Make]:
-    """``make(source, **tables)``: a machine whose kernel is that assembly, not built yet; closed after the test."""
-    machines: list[Machine] = []
-
-    def make_machine(source: str = "", **tables: Any) -> Machine:
-        options = {"memory": "16MiB", **tables.pop("machine", {})}
-        if source:
-            kernel = tmp_path / "kernel.bin"
-            kernel.write_bytes(assemble(source))
-            options["kernel"] = str(kernel)
-        machine = check({"machine": options, **tables}, tmp_path).make_machine(context)
-        machines.append(machine)
-        return machine
-
-    yield make_machine
-    for machine in machines:
-        await machine.close()
 
 
 async def ended(machine: Machine) -> ExitReason:

@@ -11,6 +11,7 @@ import pytest
 from asyncemu.plugins import Options
 from asyncemu.testing import DeviceBench, VirtioDriver
 from tests.bench import bench as bench
+from tests.iothreads import iothreads as iothreads
 from tests.virtio.models import Model
 
 
