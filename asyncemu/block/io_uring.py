@@ -151,6 +151,10 @@ class IoUring:
         self.prepared = 0
         return withdrawn
 
+    def has_completions(self) -> bool:
+        """Has anything ended since the last look? Memory only, no system call."""
+        return self._cq_head[0] != self._cq_tail[0]
+
     def completions(self) -> list[tuple[int, int]]:
         """What has ended since the last look: (``user_data``, result or negative errno) each."""
         head, tail = self._cq_head[0], self._cq_tail[0]

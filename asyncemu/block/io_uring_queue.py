@@ -3,7 +3,8 @@
 
 A request is a future that its coroutine awaits. It goes to the ring when there is room, else waits in line, first come
 first served. All that become ready in one round of the loop are handed to the kernel by one system call at the end of
-the round. Completions come by an eventfd, and are looked for after each hand-over too: a page-cached read is done then.
+the round (at most aio-max-batch of them at once, where the context sets one). Completions come by an eventfd, and are
+looked for after each hand-over too: a page-cached read is done then. A context that polls sees them without it.
 
 A request in the kernel's hands can't be cancelled: its future's ``cancel`` says no, which makes the awaiting task (or
 Coroutine) take the cancellation when the request has ended. So no buffer is given back that the kernel may still write.
@@ -95,7 +96,8 @@ class IoUringQueue:
         self._submit_scheduled = False
         self._ended = EventNotifier()
         self._ring.register_eventfd(self._ended.fd)
-        context.set_event_notifier(self._ended, self._reap)
+        context.set_event_notifier(self._ended, self._reap, polled=True)
+        context.add_pollable(self)
 
     @home
     def release(self) -> None:
@@ -104,9 +106,24 @@ class IoUringQueue:
         if self._users <= 0 and not self._closed:
             self._closed = True
             self._shared.pop(self.context, None)
+            self.context.remove_pollable(self)
             self.context.set_event_notifier(self._ended, None)
             self._ring.close()
             self._ended.close()
+
+    # ---- Pollable: the completion ring is memory that the kernel writes
+
+    rung_by_vcpu = False
+
+    @home
+    def poll(self) -> bool:
+        """Has a request ended?"""
+        return self._ring.has_completions()
+
+    @home
+    def poll_ready(self) -> None:
+        """Tell those who wait."""
+        self._reap()
 
     # ---- requests: one system call's worth each
 
@@ -152,7 +169,10 @@ class IoUringQueue:
     # ---- the ring
 
     def _schedule_submit(self) -> None:
-        if not self._submit_scheduled:
+        batch = self.context.aio_max_batch
+        if batch and len(self._line) >= batch:
+            self._submit()
+        elif not self._submit_scheduled:
             self._submit_scheduled = True
             self.context.loop.call_soon(self._submit)
 

@@ -42,6 +42,7 @@ class QueueRunner:
         self._failed = failed
         #: How many want it quiet.
         self._quiesced = 0
+        self._polled = False
         self._doorbell = context.bh_new(self._serve, f"{name}-doorbell", "doorbell")
 
     @any_thread
@@ -65,7 +66,7 @@ class QueueRunner:
     async def deactivate(self) -> None:
         """Stop, and return when nothing of this queue is in flight."""
         self.stop()
-        await self.context.call(self._wait_in_flight)
+        await self.context.call(self._end_in_flight)
 
     @any_thread
     async def quiesce(self) -> None:
@@ -77,9 +78,31 @@ class QueueRunner:
         """The other end of ``quiesce``."""
         await self.context.call(self._resume)
 
+    # ---- Pollable: the available ring is memory that the driver writes
+
+    #: The driver runs on a vCPU of this process. Where the rings are another process's, this is to be False.
+    rung_by_vcpu = True
+
+    @home
+    def poll(self) -> bool:
+        """Has the driver made a chain available?"""
+        queue = self.queue
+        return queue is not None and not self._quiesced and queue.has_available()
+
+    @home
+    def poll_ready(self) -> None:
+        """Serve it, as if it had been rung."""
+        self._serve()
+
+    def _be_polled(self, polled: bool) -> None:
+        if polled is not self._polled:
+            self._polled = polled
+            (self.context.add_pollable if polled else self.context.remove_pollable)(self)
+
     @home
     def move(self, context: AioContext) -> None:
         """Be served in ``context`` from now on; quiesced, from its home until then."""
+        self._be_polled(False)
         self._doorbell.move(context)
         self.context = context
 
@@ -91,6 +114,11 @@ class QueueRunner:
         self._quiesced -= 1
         # Whether it was rung meanwhile or not: the ring knows.
         self._doorbell.schedule()
+
+    async def _end_in_flight(self) -> None:
+        """At home: finish, or cancel, what is in flight."""
+        self._be_polled(False)
+        await self._wait_in_flight()
 
     async def _wait_in_flight(self) -> None:
         """Return when nothing is in flight. At home."""
@@ -124,16 +152,11 @@ class HandlerRunner(QueueRunner):
         """Chains that are being handled."""
         return len(self._in_flight)
 
-    @any_thread
-    async def deactivate(self) -> None:
-        self.stop()
-        await self.context.call(self._end_in_flight)
-
     async def _end_in_flight(self) -> None:
         if self._on_reset == "cancel":
             for coroutine in list(self._in_flight):
                 coroutine.cancel()
-        await self._wait_in_flight()
+        await super()._end_in_flight()
 
     async def _wait_in_flight(self) -> None:
         while self._in_flight:
@@ -145,6 +168,7 @@ class HandlerRunner(QueueRunner):
         queue = self.queue
         if queue is None or self._quiesced:
             return
+        self._be_polled(True)
         self._in_batch = True
         try:
             self._begin_batch(queue)

@@ -84,6 +84,10 @@ class SplitQueue:
             raise GuestError(f"available index {self._available[1]} is {count} ahead in a queue of {self.size}")
         return count
 
+    def has_available(self) -> bool:
+        """Has the driver made anything available that was not popped? Memory only: for polling."""
+        return self._available[1] != self.next_available
+
     def pop(self) -> Chain | None:
         """The next available chain, or None. Raises GuestError."""
         if self._available[1] == self.next_available:
