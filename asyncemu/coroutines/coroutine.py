@@ -15,12 +15,14 @@ and no loop turn was made.
 
 What it guarantees:
 - between two suspensions it runs in its home context only, and nothing else runs there;
+- it changes its home only there, and is out of its step and out of its context variables by then. So all but
+  ``scheduled_by`` and ``waiters`` is touched by its home's thread only, and a cancellation that finds it gone follows;
 - what asyncio calls the current task is this object while it runs, so ``asyncio.timeout``, ``asyncio.sleep`` and
   third-party awaitables work inside; the task that entered it is the current one again afterwards;
 - ``wake`` from inside another coroutine takes effect when that one yields, awaits or ends, in the order of the calls;
 - to enter, wake or schedule one that runs, awaits or is scheduled is an error that names both places;
-- an exception that nobody has asked for by the next round goes to the loop's exception handler, unless there is an
-  ``on_done``, which is to look at ``error``.
+- an exception that nobody has asked for by the next round (of the context where it began, if it has moved) goes to the
+  loop's exception handler, unless there is an ``on_done``, which is to look at ``error``.
 
 What differs from a Task: up to its first await it sees and sets the context variables of whoever enters it, as a
 generator does; from then on it has its own. Cancelling who awaits it does not cancel it.
@@ -31,16 +33,18 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable, Sequence
 from collections.abc import Coroutine as PythonCoroutine
 from contextvars import Context, copy_context
 from time import monotonic_ns
-from types import coroutine
+from types import CoroutineType, coroutine
 from typing import Any, Final, Generic, TypeVar
 
 from asyncemu.coroutines import misuse
 from asyncemu.coroutines.current_task import current_tasks
+from asyncemu.coroutines.driver import DRIVERS_KEPT, ENDED, adapted, give_driver, idle_drivers, new_driver, take_driver
 from asyncemu.coroutines.place import Place, caller
+from asyncemu.coroutines.waiter import Waiter
 from asyncemu.loop import AioContext, any_thread, home
 from asyncemu.tracing import tracer
 
@@ -55,21 +59,32 @@ DONE: Final = 3
 #: What a body yields to its Coroutine in ``co_yield``; asyncio's own awaitables yield futures or None.
 _YIELD: Final = object()
 
-#: Held for the test-and-set of ``scheduled_by``, and never while anything else is done.
-_scheduling: Final = threading.Lock()
+#: Held for the test-and-set of ``_more`` and ``scheduled_by``, and never while anything else is done: nothing is made
+#: meanwhile, as that may collect garbage, and a finaliser may wake somebody.
+_test_and_set: Final = threading.Lock()
 
 
 class _More:
     """What only a coroutine needs that suspends, is woken or cancelled: most requests never do."""
 
-    __slots__ = ("cancel_requests", "scheduled_by", "seen", "to_throw", "variables", "waiters", "waits_for", "woken")
+    __slots__ = (
+        "began_in",
+        "cancel_requests",
+        "scheduled_by",
+        "seen",
+        "to_throw",
+        "variables",
+        "waiters",
+        "waits_for",
+        "woken",
+    )
 
     def __init__(self) -> None:
         #: Its own context variables, from its first await on.
         self.variables: Context | None = None
         self.waits_for: asyncio.Future[Any] | None = None
-        #: Of those who await this coroutine.
-        self.waiters: list[asyncio.Future[None]] = []
+        #: Of those who await this coroutine, in whichever context.
+        self.waiters: list[Waiter] = []
         #: Raised in the body at the next step.
         self.to_throw: BaseException | None = None
         self.cancel_requests = 0
@@ -79,12 +94,14 @@ class _More:
         self.woken: list[Coroutine[Any]] = []
         #: Who has scheduled it, until it is entered.
         self.scheduled_by: Place | None = None
+        #: Its first home, once it has moved.
+        self.began_in: AioContext | None = None
 
 
 class Coroutine(Generic[ResultT]):
     """One Python coroutine with a home context. ``enter`` begins it; ``await`` it from another one for its result."""
 
-    __slots__ = ("__weakref__", "_body", "_error", "_more", "_on_done", "_result", "_state", "context")
+    __slots__ = ("__weakref__", "_body", "_error", "_more", "_on_done", "_result", "_send", "_state", "context")
 
     def __init__(
         self,
@@ -93,18 +110,25 @@ class Coroutine(Generic[ResultT]):
         on_done: Callable[[Coroutine[ResultT]], object] | None = None,
     ) -> None:
         self.context = context
-        self._body = body
+        self._body = body if type(body) is CoroutineType else adapted(body)
         self._on_done = on_done
         self._state = READY
         self._more: _More | None = None
+        #: Of the driver that has the body, once it has suspended.
+        self._send: Any = None
         # Set when it is DONE.
         self._result: ResultT
         self._error: BaseException | None
 
     def _needs_more(self) -> _More:
-        if self._more is None:
-            self._more = _More()
-        return self._more
+        more = self._more
+        if more is None:
+            made = _More()
+            with _test_and_set:
+                more = self._more
+                if more is None:
+                    self._more = more = made
+        return more
 
     # ---- entering
 
@@ -123,13 +147,16 @@ class Coroutine(Generic[ResultT]):
         outer = current_tasks[loop] if loop in current_tasks else None  # noqa: SIM401
         current_tasks[loop] = self
         self._state = RUNNING
+        send = self._send
         try:
-            awaited = self._body.send(None)
-        except StopIteration as stop:
-            self._result = stop.value
-            self._error = None
-            self._state = DONE
-            awaited = None
+            if send is not None:
+                awaited = send(None)
+            else:
+                try:
+                    send = take_driver()
+                except IndexError:
+                    send = new_driver()
+                awaited = send(self._body)
         except BaseException as error:
             self._error = error
             self._state = DONE
@@ -138,12 +165,24 @@ class Coroutine(Generic[ResultT]):
             del current_tasks[loop]
         else:
             current_tasks[loop] = outer
-        if awaited is _YIELD and self._more is None:
-            self._state = READY
-            return False
-        self._after_step(awaited)
-        if self._more is not None and self._more.woken:
-            self._enter_woken()
+        if awaited is _YIELD:
+            self._send = send
+            if self._more is None:
+                self._state = READY
+                return False
+        elif type(awaited) is tuple and awaited[0] is ENDED:
+            self._result = awaited[1]
+            self._error = None
+            self._state = DONE
+            if self._send is None or len(idle_drivers) < DRIVERS_KEPT:
+                give_driver(send)
+            if self._on_done is None and self._more is None:
+                return True
+        else:
+            self._send = send
+        woken = self._after_step(awaited)
+        if woken:
+            _enter_woken(woken)
         return self._state == DONE
 
     def _enter(self) -> bool:
@@ -151,9 +190,9 @@ class Coroutine(Generic[ResultT]):
         more = self._more
         if self._state or (more is not None and more.scheduled_by is not None):
             raise misuse.entered(self, caller(2))
-        self._run()
-        if self._more is not None and self._more.woken:
-            self._enter_woken()
+        woken = self._run()
+        if woken:
+            _enter_woken(woken)
         return self.done()
 
     @home
@@ -179,7 +218,10 @@ class Coroutine(Generic[ResultT]):
             return
         running = asyncio.current_task(context.loop)
         if isinstance(running, Coroutine):
-            self._mark_scheduled(caller())
+            place = caller()
+            if self._state:
+                raise misuse.entered(self, place)
+            self._mark_scheduled(place)
             running._needs_more().woken.append(self)
         else:
             self.enter()
@@ -194,51 +236,89 @@ class Coroutine(Generic[ResultT]):
 
     def _schedule(self, context: AioContext, place: Place) -> None:
         self._mark_scheduled(place)
-        context.bh_new(lambda: self._enter_scheduled(context, place), self.get_name()).schedule()
+        home = self.context
+        if context is home:
+            self._post()
+        elif self._state == READY and home.in_home():
+            self._move(context)
+        else:
+            # Its home lets go of it, when it has yielded; QEMU goes the same way round.
+            home.schedule_oneshot(lambda: self._move(context))
 
     def _mark_scheduled(self, place: Place) -> None:
-        with _scheduling:
-            more = self._needs_more()
-            earlier, more.scheduled_by = more.scheduled_by, place
+        earlier = self._test_and_mark(place)
         if earlier is not None:
-            more.scheduled_by = earlier
             raise misuse.scheduled_twice(self, earlier, place)
 
-    def _enter_scheduled(self, context: AioContext, place: Place) -> None:
-        self._needs_more().scheduled_by = None
+    def _test_and_mark(self, place: Place) -> Place | None:
+        """Who has scheduled it already; None: we have, now."""
+        more = self._needs_more()
+        with _test_and_set:
+            earlier = more.scheduled_by
+            if earlier is None:
+                more.scheduled_by = place
+        return earlier
+
+    def _move(self, context: AioContext) -> None:
+        """With it scheduled, at home: this thread must not touch it any more afterwards."""
+        more = self._needs_more()
         if self._state:
-            raise misuse.entered(self, place)
+            self._enter_scheduled()  # which is an error
+        if more.began_in is None:
+            more.began_in = self.context
         self.context = context
+        self._post()
+
+    def _post(self) -> None:
+        self.context.bh_new(self._enter_scheduled, self.get_name()).schedule()
+
+    def _enter_scheduled(self) -> None:
+        more = self._needs_more()
+        place, more.scheduled_by = more.scheduled_by, None
+        if self._state and place is not None:
+            raise misuse.entered(self, place)
         self.enter()
 
     # ---- one step
 
-    def _run(self) -> None:
-        """One step, with context variables of its own if it has any."""
+    def _run(self) -> Sequence[Coroutine[Any]]:
+        """One step, with context variables of its own if it has any; whom it has woken."""
         if self._more is None or self._more.variables is None:
-            self._step()
+            awaited = self._step()
         else:
-            self._more.variables.run(self._step)
+            awaited = self._more.variables.run(self._step)
+        # Not inside of ``variables.run``: another thread may be about to enter them.
+        return self._after_step(awaited)
 
-    def _step(self) -> None:
-        """Run from one suspension to the next."""
+    def _step(self) -> Any:
+        """Run from one suspension to the next; what the body has yielded."""
         start = monotonic_ns() if tracer.on else 0
         loop = self.context.loop
         more = self._more
         outer = current_tasks[loop] if loop in current_tasks else None  # noqa: SIM401
         current_tasks[loop] = self
         self._state = RUNNING
+        send = self._send
         awaited: Any = None
         try:
-            if more is None or more.to_throw is None:
-                awaited = self._body.send(None)
-            else:
+            if more is not None and more.to_throw is not None:
                 to_throw, more.to_throw = more.to_throw, None
-                awaited = self._body.throw(to_throw)
-        except StopIteration as stop:
-            self._result = stop.value
-            self._error = None
-            self._state = DONE
+                awaited = (self._body.throw if send is None else send.__self__.throw)(to_throw)
+            elif send is not None:
+                awaited = send(None)
+            else:
+                try:
+                    send = take_driver()
+                except IndexError:
+                    send = new_driver()
+                self._send = send
+                awaited = send(self._body)
+            if type(awaited) is tuple and awaited[0] is ENDED:
+                self._result = awaited[1]
+                self._error = None
+                self._state = DONE
+                if send is not None and len(idle_drivers) < DRIVERS_KEPT:
+                    give_driver(send)
         except BaseException as error:
             self._error = error
             self._state = DONE
@@ -248,21 +328,33 @@ class Coroutine(Generic[ResultT]):
             current_tasks[loop] = outer
         if start:
             tracer.span("coroutine", self.get_name(), start)
-        self._after_step(awaited)
+        return awaited
 
-    def _after_step(self, awaited: Any) -> None:
-        """It has ended, or yielded ``awaited``."""
-        if self._state == DONE:
-            if self._on_done is not None:
-                self._on_done(self)
-            if self._error is not None or self._more is not None:
-                self._finish()
-        elif awaited is _YIELD:
-            self._state = READY
-            if self._more is not None and self._more.to_throw is not None:  # cancelled while it ran
-                self._schedule(self.context, caller())
-        else:
-            self._suspend(awaited)
+    def _after_step(self, awaited: Any) -> Sequence[Coroutine[Any]]:
+        """It has ended, or yielded ``awaited``. Whom it has woken: to be entered now."""
+        more = self._more
+        woken: Sequence[Coroutine[Any]] = ()
+        if more is not None and more.woken:
+            # Before it may go on in another thread, and wake others there.
+            woken, more.woken = more.woken, []
+        try:
+            if self._state == DONE:
+                try:
+                    if self._on_done is not None:
+                        self._on_done(self)
+                finally:
+                    if self._error is not None or self._more is not None:
+                        self._finish()
+            elif awaited is _YIELD:
+                self._state = READY
+                if more is not None and more.to_throw is not None:  # cancelled while it ran
+                    self._enter_cancelled(caller())
+            else:
+                self._suspend(awaited)
+        except BaseException:
+            _enter_later(woken)
+            raise
+        return woken
 
     def _suspend(self, awaited: Any) -> None:
         """Be called again when ``awaited``, which the body has yielded, is done."""
@@ -282,7 +374,7 @@ class Coroutine(Generic[ResultT]):
             more.waits_for = awaited
             awaited.add_done_callback(self._go_on, context=neutral)
             # Cancelled while it ran.
-            if more.to_throw is not None and awaited.cancel():
+            if more.to_throw is not None and awaited.cancel(*more.to_throw.args):
                 more.to_throw = None
         else:
             # A step of another loop's future would be in another thread.
@@ -291,47 +383,34 @@ class Coroutine(Generic[ResultT]):
 
     def _go_on(self, _: object) -> None:
         """What the body waited for is done."""
-        more = self._needs_more()
-        more.waits_for = None
+        self._needs_more().waits_for = None
         self.context.activity += 1
-        self._run()
-        if more.woken:
-            self._enter_woken()
-
-    def _enter_woken(self) -> None:
-        """Those that it has woken, in that order, and those that each of them wakes right behind that one."""
-        # A list and not a recursion: they may go on waking each other as long as they like.
-        pending: deque[Coroutine[Any]] = deque()
-        ended: Coroutine[Any] = self
-        while True:
-            if ended._more is not None and ended._more.woken:
-                pending.extendleft(reversed(ended._more.woken))
-                ended._more.woken = []
-            if not pending:
-                return
-            ended = pending.popleft()
-            ended._needs_more().scheduled_by = None
-            ended._run()
+        woken = self._run()
+        if woken:
+            _enter_woken(woken)
 
     def _finish(self) -> None:
         """Who awaits it goes on; an error must not be lost."""
-        awaited = False
-        if self._more is not None:
-            for waiter in self._more.waiters:
-                if not waiter.done():
-                    waiter.set_result(None)
-                    awaited = True
+        more, context, awaited = self._more, self.context, False
+        if more is not None:
+            context = more.began_in or context
+            waiters, more.waiters = more.waiters, []
+            for waiter in waiters:
+                waiter.wake()
+                awaited = True
         if self._error is not None and not awaited and self._on_done is None:
             # Later: the starter may be about to await it, as in ``await start(...)``.
-            self.context.loop.call_soon(self._report)
-        if self._error is not None and isinstance(self._error, (KeyboardInterrupt, SystemExit)):
+            if context is self.context:
+                context.loop.call_soon(self._report, context)
+            else:
+                context.schedule_oneshot(lambda: self._report(context))
+        if isinstance(self._error, (KeyboardInterrupt, SystemExit)):
             raise self._error
 
-    def _report(self) -> None:
+    def _report(self, context: AioContext) -> None:
         if isinstance(self._error, Exception) and not (self._more is not None and self._more.seen):
-            self.context.loop.call_exception_handler(
-                {"message": f"nobody awaits {self.get_name()}", "exception": self._error}
-            )
+            message = f"nobody awaits {self.get_name()}"
+            context.loop.call_exception_handler({"message": message, "exception": self._error})
 
     # ---- the outcome
 
@@ -363,11 +442,25 @@ class Coroutine(Generic[ResultT]):
         self._needs_more().seen = True
         return self._error
 
+    @any_thread
     def __await__(self) -> Generator[Any, None, ResultT]:
         if self._state != DONE:
-            waiter = self.context.loop.create_future()
-            self._needs_more().waiters.append(waiter)
-            yield from waiter
+            if coroutine_self() is self:
+                raise RuntimeError(f"{self!r} awaits itself")
+            more, waiter = self._needs_more(), Waiter()
+            more.waiters.append(waiter)
+            # It may have ended just now in another thread, and not have seen us.
+            if self._state != DONE:
+                try:
+                    yield from waiter.wait().__await__()
+                except BaseException:
+                    try:
+                        more.waiters.remove(waiter)
+                    except ValueError:
+                        # It has ended and counts on us to look at its error.
+                        context = self.context
+                        context.schedule_oneshot(lambda: self._report(context))
+                    raise
         return self.result()
 
     # ---- the part of asyncio.Task that code inside the body may use
@@ -380,20 +473,23 @@ class Coroutine(Generic[ResultT]):
         """
         if self._state == DONE:
             return False
-        if not self.context.in_home():
-            self.context.schedule_oneshot(lambda: self.cancel(msg))
+        context = self.context
+        if not context.in_home():
+            # Should it have moved on by then, this follows.
+            context.schedule_oneshot(lambda: self.cancel(msg))
             return True
         more = self._needs_more()
         more.cancel_requests += 1
         if more.waits_for is None or not more.waits_for.cancel(msg):
             more.to_throw = asyncio.CancelledError() if msg is None else asyncio.CancelledError(msg)
-            if self._state == READY and more.scheduled_by is None and self._has_begun():
-                # It has yielded, and whoever was to enter it need not come any more.
-                self._schedule(self.context, caller())
+            if self._state == READY and self._send is not None:
+                self._enter_cancelled(caller())
         return True
 
-    def _has_begun(self) -> bool:
-        return getattr(self._body, "cr_await", None) is not None
+    def _enter_cancelled(self, place: Place) -> None:
+        """It has yielded, and whoever was to enter it need not come any more. Who is on the way does it for us."""
+        if self._test_and_mark(place) is None:
+            self._post()
 
     @any_thread
     def cancelling(self) -> int:
@@ -425,6 +521,26 @@ class _Move:
     def __init__(self, context: AioContext, place: Place) -> None:
         self.context = context
         self.place = place
+
+
+def _enter_woken(woken: Sequence[Coroutine[Any]]) -> None:
+    """In that order, and those that each of them wakes right behind that one."""
+    # A list and not a recursion: they may go on waking each other as long as they like.
+    pending = deque(woken)
+    while pending:
+        first = pending.popleft()
+        first._needs_more().scheduled_by = None
+        try:
+            pending.extendleft(reversed(first._run()))
+        except BaseException:
+            _enter_later(pending)
+            raise
+
+
+def _enter_later(woken: Iterable[Coroutine[Any]]) -> None:
+    """Somebody's ``on_done`` has raised, or the program is to end: they must not suffer from it."""
+    for each in woken:
+        each._post()
 
 
 def start(

@@ -43,7 +43,11 @@ def _who_entered(coroutine: Coroutine[Any]) -> Place | None:
     frame: FrameType | None = sys._getframe()
     entered_by: Place | None = None
     while frame is not None:
-        if frame.f_code.co_name in ("enter", "_go_on") and frame.f_locals.get("self") is coroutine and frame.f_back:
+        if (
+            frame.f_code.co_name in ("enter", "_go_on", "_run")
+            and frame.f_locals.get("self") is coroutine
+            and frame.f_back
+        ):
             entered_by = place_of(frame.f_back)
         frame = frame.f_back
     return entered_by

@@ -36,7 +36,10 @@ class CoMutex:
 
     @any_thread
     def lock(self) -> Awaitable[None]:
-        """Await it: the mutex is yours then. Cancelled while waiting, it is not."""
+        """Await it, in place: the mutex is yours then. Cancelled while waiting, it is not.
+
+        With a limit in time: ``asyncio.timeout``; ``wait_for`` would have it awaited by another task.
+        """
         if not self._waiters and self._held.acquire(False):
             if DEBUG:
                 self._holder = asyncio.current_task()
@@ -66,7 +69,7 @@ class CoMutex:
     @any_thread
     def unlock(self) -> None:
         """Give it to the one that has waited longest. RuntimeError when it is not locked."""
-        if DEBUG:
+        if DEBUG and self._held.locked():
             self.assert_locked()
             self._holder = None
         if self._waiters:

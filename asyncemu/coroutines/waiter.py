@@ -14,13 +14,15 @@ Works in a Coroutine and in a plain Task, whichever loop it is on.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections.abc import Awaitable
 from typing import Final
 
 from asyncemu.loop import AioContext, any_thread, current_context
 
 
 class Waiter:
-    """Made in the context that waits. ``wake`` at most once."""
+    """Made in the context that waits. Woken more than once is once."""
 
     __slots__ = ("_context", "_future", "_loop")
 
@@ -29,16 +31,19 @@ class Waiter:
         self._loop = asyncio.get_running_loop()
         self._future: asyncio.Future[None] = self._loop.create_future()
 
-    async def wait(self) -> None:
-        """Return when woken. Cancelled, it raises; a wake-up that was under way then does nothing."""
-        await self._future
+    @any_thread
+    def wait(self) -> Awaitable[None]:
+        """Await it, where it was made: until woken. Cancelled, a wake-up that is under way then does nothing."""
+        return self._future
 
     @any_thread
     def wake(self) -> None:
         """Let it go on in its own context; in the next round at the earliest."""
         context = self._context
         if context is None:
-            self._loop.call_soon_threadsafe(self._wake_at_home)
+            # Closed, it has nobody left who waits; as a context that is closed.
+            with contextlib.suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._wake_at_home)
         elif context.in_home():
             self._wake_at_home()
         else:

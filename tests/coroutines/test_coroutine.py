@@ -4,29 +4,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import socket
+import weakref
 from contextvars import ContextVar
 from typing import Any, TypeVar
 
 import pytest
 
-from asyncemu.coroutines import Coroutine, start
+from asyncemu.coroutines import Coroutine, co_yield, start
 from asyncemu.loop import AioContext
 from asyncemu.loop.markers import WrongThread
 
 pytestmark = pytest.mark.both_loops
 
 ValueT = TypeVar("ValueT")
-
-
-@pytest.fixture
-async def reported() -> AsyncIterator[list[dict[str, Any]]]:
-    """What reaches the loop's exception handler."""
-    loop = asyncio.get_running_loop()
-    contexts: list[dict[str, Any]] = []
-    loop.set_exception_handler(lambda _, context: contexts.append(context))
-    yield contexts
-    loop.set_exception_handler(None)
 
 
 @pytest.fixture
@@ -115,7 +106,8 @@ async def test_enter_tells_whether_it_is_done(context: AioContext, gate: asyncio
     assert entered == (True, False)
 
 
-async def test_enter_in_another_thread_is_refused(context: AioContext) -> None:
+@pytest.mark.usefixtures("expected_violations")
+async def test_enter_in_another_thread_is_refused(context: AioContext, expected_violations: list[str]) -> None:
     coroutine = Coroutine(context, returns(1))
 
     with pytest.raises(WrongThread, match=r"Coroutine.enter belongs to <AioContext test>"):
@@ -145,6 +137,67 @@ async def test_steps_between_suspensions_are_not_interleaved(context: AioContext
         await coroutine
 
     assert "".join(log) == "aabbaabb"
+
+
+@pytest.mark.parametrize("how", ["generator", "Cython's"])
+async def test_body_that_is_no_native_coroutine_runs_under_its_name(context: AioContext, how: str) -> None:
+    """uvloop's own are Cython's; on asyncio they are as any."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.setblocking(False)
+        bodies: dict[str, Any] = {"generator": co_yield, "Cython's": lambda: context.loop.sock_recv(ours, 1)}
+        coroutine = start(context, bodies[how]())
+        theirs.send(b"x")
+        coroutine.wake() if how == "generator" else await coroutine
+
+    assert (coroutine.result(), coroutine.get_name()[-9:]) in [(None, "co_yield"), (b"x", "sock_recv")]
+
+
+class Thing:
+    """Something that one can hold weakly."""
+
+
+async def test_result_ended_and_dropped_is_kept_by_nobody(context: AioContext) -> None:
+    async def body(suspends: bool) -> Thing:
+        if suspends:
+            await co_yield()
+        return Thing()
+
+    quick, slow = start(context, body(False)), start(context, body(True))
+    slow.enter()
+    results = [weakref.ref(quick.result()), weakref.ref(slow.result())]
+    del quick, slow
+
+    assert [result() for result in results] == [None, None]
+
+
+async def test_dropped_while_suspended_closes_the_body_at_once(context: AioContext) -> None:
+    log: list[str] = []
+
+    async def body() -> None:
+        try:
+            await co_yield()
+        finally:
+            log.append("closed")
+
+    coroutine = start(context, body())
+    del coroutine
+
+    assert log == ["closed"]
+
+
+async def test_body_that_raised_is_followed_by_one_that_does_not(context: AioContext) -> None:
+    """Many are nested, so that all idle drivers are in use."""
+
+    async def nest(depth: int) -> int:
+        if depth == 0:
+            raise ValueError("broken")
+        try:
+            return await start(context, nest(depth - 1)) + 1
+        except ValueError:
+            return 0
+
+    assert [start(context, nest(100)).result() for _ in range(3)] == [99] * 3
 
 
 # ---- on_done
