@@ -35,15 +35,16 @@ import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 from collections.abc import Coroutine as PythonCoroutine
-from contextvars import Context, copy_context
+from contextvars import copy_context
 from time import monotonic_ns
-from types import CoroutineType, coroutine
+from types import CoroutineType
 from typing import Any, Final, Generic, TypeVar
 
 from asyncemu.coroutines import misuse
 from asyncemu.coroutines.current_task import current_tasks
 from asyncemu.coroutines.driver import DRIVERS_KEPT, ENDED, adapted, give_driver, idle_drivers, new_driver, take_driver
 from asyncemu.coroutines.place import Place, caller
+from asyncemu.coroutines.suspension import YIELD, More, Move
 from asyncemu.coroutines.waiter import Waiter
 from asyncemu.loop import AioContext, any_thread, home
 from asyncemu.tracing import tracer
@@ -56,46 +57,9 @@ RUNNING: Final = 1
 AWAITING: Final = 2
 DONE: Final = 3
 
-#: What a body yields to its Coroutine in ``co_yield``; asyncio's own awaitables yield futures or None.
-_YIELD: Final = object()
-
 #: Held for the test-and-set of ``_more`` and ``scheduled_by``, and never while anything else is done: nothing is made
 #: meanwhile, as that may collect garbage, and a finaliser may wake somebody.
 _test_and_set: Final = threading.Lock()
-
-
-class _More:
-    """What only a coroutine needs that suspends, is woken or cancelled: most requests never do."""
-
-    __slots__ = (
-        "began_in",
-        "cancel_requests",
-        "scheduled_by",
-        "seen",
-        "to_throw",
-        "variables",
-        "waiters",
-        "waits_for",
-        "woken",
-    )
-
-    def __init__(self) -> None:
-        #: Its own context variables, from its first await on.
-        self.variables: Context | None = None
-        self.waits_for: asyncio.Future[Any] | None = None
-        #: Of those who await this coroutine, in whichever context.
-        self.waiters: list[Waiter] = []
-        #: Raised in the body at the next step.
-        self.to_throw: BaseException | None = None
-        self.cancel_requests = 0
-        #: Has anybody asked for the result or the error?
-        self.seen = False
-        #: Others that this one has woken since it was entered.
-        self.woken: list[Coroutine[Any]] = []
-        #: Who has scheduled it, until it is entered.
-        self.scheduled_by: Place | None = None
-        #: Its first home, once it has moved.
-        self.began_in: AioContext | None = None
 
 
 class Coroutine(Generic[ResultT]):
@@ -113,17 +77,17 @@ class Coroutine(Generic[ResultT]):
         self._body = body if type(body) is CoroutineType else adapted(body)
         self._on_done = on_done
         self._state = READY
-        self._more: _More | None = None
+        self._more: More | None = None
         #: Of the driver that has the body, once it has suspended.
         self._send: Any = None
         # Set when it is DONE.
         self._result: ResultT
         self._error: BaseException | None
 
-    def _needs_more(self) -> _More:
+    def _needs_more(self) -> More:
         more = self._more
         if more is None:
-            made = _More()
+            made = More()
             with _test_and_set:
                 more = self._more
                 if more is None:
@@ -165,7 +129,7 @@ class Coroutine(Generic[ResultT]):
             del current_tasks[loop]
         else:
             current_tasks[loop] = outer
-        if awaited is _YIELD:
+        if awaited is YIELD:
             self._send = send
             if self._more is None:
                 self._state = READY
@@ -345,7 +309,7 @@ class Coroutine(Generic[ResultT]):
                 finally:
                     if self._error is not None or self._more is not None:
                         self._finish()
-            elif awaited is _YIELD:
+            elif awaited is YIELD:
                 self._state = READY
                 if more is not None and more.to_throw is not None:  # cancelled while it ran
                     self._enter_cancelled(caller())
@@ -361,7 +325,7 @@ class Coroutine(Generic[ResultT]):
         more = self._needs_more()
         if more.variables is None:
             more.variables = copy_context()
-        if type(awaited) is _Move:
+        if type(awaited) is Move:
             self._state = READY
             self._schedule(awaited.context, awaited.place)
             return
@@ -445,7 +409,8 @@ class Coroutine(Generic[ResultT]):
     @any_thread
     def __await__(self) -> Generator[Any, None, ResultT]:
         if self._state != DONE:
-            if coroutine_self() is self:
+            running: object = asyncio.current_task()
+            if running is self:
                 raise RuntimeError(f"{self!r} awaits itself")
             more, waiter = self._needs_more(), Waiter()
             more.waiters.append(waiter)
@@ -513,16 +478,6 @@ class Coroutine(Generic[ResultT]):
         return f"<Coroutine {self.get_name()} of {self.context.name}{' done' if self.done() else ''}>"
 
 
-class _Move:
-    """Yielded by a body that wants to go on in another context."""
-
-    __slots__ = ("context", "place")
-
-    def __init__(self, context: AioContext, place: Place) -> None:
-        self.context = context
-        self.place = place
-
-
 def _enter_woken(woken: Sequence[Coroutine[Any]]) -> None:
     """In that order, and those that each of them wakes right behind that one."""
     # A list and not a recursion: they may go on waking each other as long as they like.
@@ -552,43 +507,3 @@ def start(
     made = Coroutine(context, body, on_done)
     made.enter()
     return made
-
-
-# ---- inside of a body
-
-
-def coroutine_self() -> Coroutine[Any] | None:
-    """The Coroutine that is running in this thread; None outside of any. QEMU: qemu_coroutine_self."""
-    try:
-        running = asyncio.current_task()
-    except RuntimeError:  # no loop runs in this thread
-        return None
-    return running if isinstance(running, Coroutine) else None
-
-
-def in_coroutine() -> bool:
-    """Is the caller inside a Coroutine? QEMU: qemu_in_coroutine."""
-    return coroutine_self() is not None
-
-
-@coroutine
-def co_yield() -> Generator[Any, None, None]:
-    """Suspend until somebody enters or wakes this coroutine. QEMU: qemu_coroutine_yield.
-
-    Cancelled, it raises CancelledError; who would have entered it then must not.
-    """
-    yield _YIELD
-
-
-@coroutine
-def reschedule_self(context: AioContext) -> Generator[Any, None, None]:
-    """Go on in ``context``, this coroutine's home from then on. QEMU: aio_co_reschedule_self.
-
-    At once when it is there already. What belongs to the old loop must not reach over the move: an ``asyncio.timeout``
-    or a TaskGroup that is open. RuntimeError outside of a Coroutine.
-    """
-    running = coroutine_self()
-    if running is None:
-        raise RuntimeError("only a Coroutine can move to another context; use AioContext.call")
-    if running.context is not context:
-        yield _Move(context, caller())
