@@ -67,7 +67,8 @@ def _type_text(annotation: Any, metadata: list[Any]) -> str:
         return f"list of {_type_text(typing.get_args(annotation)[0], [])}"
     reference = next((each for each in metadata if isinstance(each, Reference)), None)
     if reference is not None:
-        return f"{'node-name' if reference.kind == 'blockdev' else 'id'} of a {reference.kind}"
+        article = "an" if reference.kind[0] in "aeiou" else "a"
+        return f"{'node-name' if reference.kind == 'blockdev' else 'id'} of {article} {reference.kind}"
     if any(isinstance(each, BeforeValidator) and each.func is parse_size for each in _flat(metadata)):
         return "size"
     if annotation is dict or origin is dict or (isinstance(annotation, type) and issubclass(annotation, BaseModel)):

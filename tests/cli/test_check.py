@@ -101,6 +101,14 @@ def test_check_empty_config_says_that_the_vcpu_waits(
     )
 
 
+def test_check_qtest_has_no_vcpu(asyncemu: Callable[..., Result], vm: Callable[[str], None]) -> None:
+    vm('[machine]\nqtest = "unix:q"')
+
+    result = asyncemu("check", "vm.toml")
+
+    assert result == Result(0, "vm.toml: ok\n  machine   virt, 128MiB, no vCPU\n  qtest     unix:q\n", "")
+
+
 def test_check_overrides_count(asyncemu: Callable[..., Result], vm: Callable[[str], None]) -> None:
     vm("")
 

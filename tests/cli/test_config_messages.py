@@ -150,6 +150,22 @@ CASES = {
         f'[machine]\nappend = "{"a" * 1024}"',
         ["machine.append: has 1024 bytes; the kernel takes 1023 at most"],
     ),
+    "qtest without a path": (
+        '[machine]\nqtest = "unix:"',
+        ["machine.qtest: 'unix:' is not an address; write unix:PATH, or tcp:HOST:PORT with a port up to 65535"],
+    ),
+    "qtest at no port": (
+        '[machine]\nqtest = "tcp:localhost:65536"',
+        [
+            "machine.qtest: 'tcp:localhost:65536' is not an address; "
+            "write unix:PATH, or tcp:HOST:PORT with a port up to 65535"
+        ],
+    ),
+    "qtest path with NUL": (
+        '[machine]\nqtest = "unix:a\\u0000b"',
+        ["machine.qtest: has a NUL character, which no file's name has"],
+    ),
+    "qtest no text": ("[machine]\nqtest = 1", ["machine.qtest: must be text, not 1"]),
     "path empty": ('[machine]\nkernel = ""', ["machine.kernel: is empty; give the path of a file"]),
     "path with NUL": (
         '[machine]\nkernel = "a\\u0000b"',

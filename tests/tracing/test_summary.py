@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 
 from asyncemu.tracing import Event, Track
-from asyncemu.tracing.summary import Group, Summary, TrackSummary, summarize
 from asyncemu.tracing.recorder import INSTANT
+from asyncemu.tracing.summary import Group, Summary, TrackSummary, summarize
 from tests.tracing.programs import tracks as any_tracks
 
 

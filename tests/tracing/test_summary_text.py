@@ -6,9 +6,9 @@ from __future__ import annotations
 import pytest
 
 from asyncemu.tracing import Track
+from asyncemu.tracing.recorder import INSTANT
 from asyncemu.tracing.summary import summarize
 from asyncemu.tracing.summary_text import duration_text, render
-from asyncemu.tracing.recorder import INSTANT
 
 MS = 1_000_000
 
