@@ -33,7 +33,8 @@ def _not_empty(value: object) -> object:
     return value
 
 
-def _relative_to_config(path: Path, info: ValidationInfo) -> Path:
+def relative_to_config(path: Path, info: ValidationInfo) -> Path:
+    """For validators: ``~`` expanded, and relative to the TOML file."""
     if "\0" in str(path):
         raise ValueError("has a NUL character, which no file's name has")
     try:
@@ -45,7 +46,7 @@ def _relative_to_config(path: Path, info: ValidationInfo) -> Path:
 
 
 #: A file of the host: ``~`` is expanded, and a relative path is relative to the TOML file.
-HostPath = Annotated[Path, BeforeValidator(_not_empty), AfterValidator(_relative_to_config)]
+HostPath = Annotated[Path, BeforeValidator(_not_empty), AfterValidator(relative_to_config)]
 
 
 #: Names of objects, as QEMU has them: none looks like a number or like a name that the runtime made up ("#block001").

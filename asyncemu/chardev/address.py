@@ -15,6 +15,9 @@ from typing import Any, Final
 #: Clients that the kernel keeps while one is served. Arbitrary; the next one matters, not the many.
 BACKLOG: Final = 8
 
+#: TCP's.
+MAX_PORT: Final = 65535
+
 
 @dataclass(frozen=True, slots=True)
 class InetAddress:
@@ -66,6 +69,17 @@ class InetAddress:
             else:
                 return connection
         raise failure
+
+
+def parse_address(text: str) -> Path | InetAddress:
+    """``unix:PATH`` or ``tcp:HOST:PORT``, as QEMU writes them. ValueError says what else it is."""
+    kind, _, rest = text.partition(":")
+    host, _, port = rest.rpartition(":")
+    if kind == "unix" and rest:
+        return Path(rest)
+    if kind != "tcp" or not port.isascii() or not port.isdecimal() or len(port) > 5 or int(port) > MAX_PORT:
+        raise ValueError(f"is not an address; write unix:PATH, or tcp:HOST:PORT with a port up to {MAX_PORT}")
+    return InetAddress(host.removeprefix("[").removesuffix("]"), int(port), int(port))
 
 
 class UnknownHost(Exception):

@@ -43,11 +43,14 @@ def _summary(config: VmConfig) -> Iterator[tuple[str, str]]:
     from asyncemu.size import size_text
 
     machine = config.machine
-    yield "machine", f"{machine.type}, {size_text(machine.memory)}, {machine.smp} vCPU, {' or '.join(machine.accel)}"
+    cpus = f"{machine.smp} vCPU, {' or '.join(machine.accel)}" if not machine.qtest else "no vCPU"
+    yield "machine", f"{machine.type}, {size_text(machine.memory)}, {cpus}"
     for key in ("firmware", "kernel", "initrd"):
         if (path := getattr(machine, key)) is not None:
             yield key, str(path)
-    if machine.firmware is None and machine.kernel is None:
+    if machine.qtest:
+        yield "qtest", machine.qtest
+    elif machine.firmware is None and machine.kernel is None:
         yield "kernel", "none: the vCPU waits"
     if machine.append:
         yield "append", machine.append

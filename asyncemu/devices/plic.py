@@ -35,6 +35,8 @@ class Plic:
         self.sources = sources
         self.size = CONTEXT + CONTEXT_STRIDE * len(outputs)
         self._outputs = outputs
+        #: Called with a source and its new level, under the lock; must not wait. For those who watch the wires.
+        self.on_line: Callable[[int, bool], None] | None = None
         self._lock = threading.RLock()
         self._levels = 0
         self._driven = [False] * len(outputs)
@@ -63,6 +65,8 @@ class Plic:
             self._levels = before | bit if level else before & ~bit
             if self._levels != before:
                 self._drive()
+                if (on_line := self.on_line) is not None:
+                    on_line(bit.bit_length() - 1, level)
 
     def _best(self, context: int, threshold: int) -> int:
         """The source to serve next in ``context``, or 0: highest priority above ``threshold``, then lowest number."""

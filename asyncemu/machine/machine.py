@@ -17,14 +17,14 @@ import logging
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from asyncemu.block import BlockGraph, BlockNode, move_nodes
 from asyncemu.block.drain import quiet, users_of
 from asyncemu.chardev import Chardev, MuxCommand
 from asyncemu.devices import Device, Environment
 from asyncemu.errors import AsyncemuError, ConfigError
-from asyncemu.loop import AioContext, Clocks, IOThread, IOThreadParameters, any_thread, home
+from asyncemu.loop import AioContext, Clocks, IOThread, IOThreadParameters, SteppedSource, any_thread, home
 from asyncemu.machine import boot
 from asyncemu.machine.iothreads import chardev_homes, home_of
 from asyncemu.machine.options import MachineOptions
@@ -35,6 +35,9 @@ from asyncemu.plugin_options import Configured
 from asyncemu.vcpu import GuestFault, VCpu
 from asyncemu.vcpu.sbi import Sbi
 from asyncemu.vcpu.tcg.riscv import RiscvCpu
+
+if TYPE_CHECKING:
+    from asyncemu.machine.qtest import QtestServer
 
 log = logging.getLogger("asyncemu.machine")
 
@@ -80,7 +83,7 @@ class Machine:
     ) -> None:
         self.context = context
         self.options = options
-        self.clocks = clocks or Clocks()
+        self.clocks = clocks or Clocks(SteppedSource(context) if options.qtest else None)
         self.state = RunState.PRELAUNCH
         self.memory = AddressSpace()
         self.iothreads: dict[str, IOThread] = {}
@@ -88,6 +91,7 @@ class Machine:
         self.chardevs: dict[str, Chardev[Any]] = {}
         self.devices: dict[str, Device[Any]] = {}
         self.vcpus: list[VCpu] = []
+        self._qtest: QtestServer | None = None
         self.exited: asyncio.Future[ExitReason] = context.loop.create_future()
         self._iothread_parameters = iothreads or {}
         self._configured = (chardevs, blockdevs, devices)
@@ -128,7 +132,10 @@ class Machine:
         )
         # Copying a kernel takes as long as making a hart, and needs no GIL.
         loading = self.context.worker_pool.submit(self._boot.load, self.board.ram_base, self.ram)
-        self._make_vcpu()
+        if self.options.qtest:
+            await self._add_qtest()
+        else:
+            self._make_vcpu()
         await loading
 
     async def _add_iothread(self, name: str, parameters: IOThreadParameters) -> None:
@@ -223,6 +230,22 @@ class Machine:
         self._undo.push_async_callback(self._close_slots)
         vcpu.start()
 
+    async def _add_qtest(self) -> None:
+        # Imported when it is needed: machines with a CPU do not wait for it.
+        from asyncemu.machine.qtest import QtestServer
+
+        server = QtestServer(self, self._qtest_ended)
+        self._undo.push_async_callback(server.close)
+        self._undo.push_async_callback(self._close_slots)
+        await server.listen(self.options.qtest)
+        self._qtest = server
+
+    def _qtest_ended(self, error: BaseException | None) -> None:
+        if error is None:
+            self._end(ExitReason.QUIT, RunState.SHUTDOWN)
+        else:
+            self._vcpu_failed(error)
+
     async def _close_slots(self) -> None:
         for slot in self.board.slots:
             await slot.context.call(slot.close)
@@ -252,6 +275,8 @@ class Machine:
         self.state = RunState.PAUSED
         if not self.options.paused:
             self.resume()
+        if self._qtest is not None:
+            self._qtest.start()
 
     @home
     def resume(self) -> None:
@@ -293,9 +318,18 @@ class Machine:
         await self.context.worker_pool.run(self._boot.load, self.board.ram_base, self.ram)
         for vcpu in self.vcpus:
             await vcpu.run_on_cpu(vcpu.cpu.reset)
+        if self._qtest is not None:
+            self._qtest.hart.reset()
         if running:
             self.resume()
 
+    @home
+    async def wait_reset(self) -> None:
+        """Until a reset that has begun has ended, however."""
+        if self._resetting is not None:
+            await asyncio.wait([self._resetting])
+
+    @home
     async def wait_for_exit(self) -> ExitReason:
         """Until the guest has powered off, failed, or somebody quit."""
         return await asyncio.shield(self.exited)

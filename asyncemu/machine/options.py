@@ -5,9 +5,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, ValidationInfo
 
-from asyncemu.plugin_options import HostPath
+from asyncemu.chardev.address import InetAddress, parse_address
+from asyncemu.plugin_options import HostPath, relative_to_config
 from asyncemu.plugins import Options, Reference
 from asyncemu.size import Size
 
@@ -21,6 +22,11 @@ def _command_line(value: str) -> str:
     if len(value.encode()) > MAX_COMMAND_LINE:
         raise ValueError(f"has {len(value.encode())} bytes; the kernel takes {MAX_COMMAND_LINE} at most")
     return value
+
+
+def _socket_address(value: str, info: ValidationInfo) -> str:
+    address = parse_address(value)
+    return value if isinstance(address, InetAddress) else f"unix:{relative_to_config(address, info)}"
 
 
 class MachineOptions(Options):
@@ -40,3 +46,8 @@ class MachineOptions(Options):
         "", description="chardev of the UART and the firmware's console; the one with id console where not given."
     )
     paused: bool = Field(False, description="Start stopped (QEMU's -S).")
+    qtest: Annotated[str, AfterValidator(_socket_address)] = Field(
+        "",
+        description="unix:PATH or tcp:HOST:PORT, where a client drives the devices and the clocks by QEMU's qtest "
+        "protocol; there is no vCPU then, and the machine ends when the client leaves.",
+    )

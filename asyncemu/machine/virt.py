@@ -5,11 +5,11 @@ initial RAM disk boot in both."""
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from asyncemu.devices import Device, Environment, MmioDevice
-from asyncemu.devices.clint import Clint
+from asyncemu.devices.clint import Clint, ClintHart
 from asyncemu.devices.goldfish_rtc import GoldfishRtc
 from asyncemu.devices.plic import Plic
 from asyncemu.devices.sifive_test import SifiveTest
@@ -18,7 +18,7 @@ from asyncemu.errors import ConfigError
 from asyncemu.machine.device_tree import Node, u64
 from asyncemu.memory import AddressSpace, GuestRam
 from asyncemu.plugins import Options
-from asyncemu.vcpu.tcg.riscv import MEIP, NS_PER_TICK, SEIP, RiscvCpu
+from asyncemu.vcpu.tcg.riscv import MEIP, NS_PER_TICK, SEIP
 from asyncemu.virtio.device import VirtioDevice
 from asyncemu.virtio.mmio import VirtioMmio
 
@@ -57,7 +57,7 @@ class Virt:
         self.memory = memory
         self.ram = ram
         # Shared with the CLINT; the harts come last.
-        self.cpus: list[RiscvCpu] = []
+        self.cpus: list[ClintHart] = []
         self.clint = Clint(self.cpus, HARTS)
         self.plic = Plic(PLIC_SOURCES, [self._output(0, MEIP), self._output(0, SEIP)])
         self.test = SifiveTest(Options(), "test", environment)
@@ -119,7 +119,7 @@ class Virt:
         self.platform_devices.append((device, address, source))
         self._platform_next = address + size
 
-    def wire(self, cpus: list[RiscvCpu], firmware: bool) -> None:
+    def wire(self, cpus: Sequence[ClintHart], firmware: bool) -> None:
         """Connect the harts. After all devices are there: a hart maps what is in the address space when it is made."""
         self.cpus += cpus
         self.clint.active = firmware

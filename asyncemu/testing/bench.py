@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
 from asyncemu.devices import Device, Environment, MmioDevice
-from asyncemu.loop import AioContext, Clocks
+from asyncemu.loop import AioContext, Clocks, home
 from asyncemu.memory import AddressSpace, GuestRam
 from asyncemu.plugins import Options
 from asyncemu.testing.interrupt import IrqRecorder
@@ -78,6 +78,7 @@ class DeviceBench:
         self.devices: list[Device[Any]] = []
         self.slots: list[VirtioMmio] = []
 
+    @home
     async def add_mmio(
         self, device_class: type[MmioDeviceT], options: Options, **references: Any
     ) -> tuple[MmioDeviceT, DeviceRegisters]:
@@ -92,6 +93,7 @@ class DeviceBench:
         await self._realize(device, references)
         return device, DeviceRegisters(self.bus, base, irq)
 
+    @home
     async def add_virtio(
         self, device_class: type[VirtioDeviceT], options: Options, home: AioContext | None = None, **references: Any
     ) -> tuple[VirtioDeviceT, VirtioDriver]:
@@ -114,6 +116,7 @@ class DeviceBench:
 
         return await context.call(make), driver
 
+    @home
     def add_slot(self) -> tuple[VirtioMmio, VirtioDriver]:
         """An empty virtio slot, and a driver to look into it."""
         irq = IrqRecorder(self.context, f"slot{len(self.slots)}")
@@ -133,6 +136,7 @@ class DeviceBench:
         self.devices.append(device)
         await device.realize()
 
+    @home
     async def reset(self) -> None:
         """The machine's reset: devices and slots; RAM keeps its contents."""
         for slot in self.slots:
@@ -140,6 +144,7 @@ class DeviceBench:
         for device in self.devices:
             await device.context.call(device.reset)
 
+    @home
     async def close(self) -> None:
         """Unrealize all devices, and give everything back."""
         for slot in self.slots:

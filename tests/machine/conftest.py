@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,11 @@ import pytest
 from asyncemu.config.load import check
 from asyncemu.loop import AioContext
 from asyncemu.machine import Machine
+from asyncemu.testing.qtest_client import QtestClient
 from tests.vcpu.bench import assemble
 
 Make = Callable[..., Machine]
+Serve = Callable[..., Awaitable[tuple[Machine, QtestClient]]]
 
 
 @pytest.fixture
@@ -35,3 +37,20 @@ async def make(context: AioContext, tmp_path: Path) -> AsyncIterator[Make]:
     yield make_machine
     for machine in machines:
         await machine.close()
+
+
+@pytest.fixture
+async def serve(make: Make, tmp_path: Path) -> AsyncIterator[Serve]:
+    """``serve(**tables)``: a machine that runs, and a client of it."""
+    clients: list[QtestClient] = []
+
+    async def started(**tables: Any) -> tuple[Machine, QtestClient]:
+        machine = make(machine={"qtest": "unix:qtest.sock", **tables.pop("machine", {})}, **tables)
+        await machine.build()
+        machine.start()
+        clients.append(await QtestClient.connect(tmp_path / "qtest.sock"))
+        return machine, clients[-1]
+
+    yield started
+    for client in clients:
+        client.close()
