@@ -31,7 +31,7 @@ lint: dev
 	.venv/bin/lint-imports
 
 bench: dev guests
-	$(run) -m benchmarks run boot
+	$(run) -m benchmarks run boot event_model
 
 venv:
 	@scripts/make-venv ""

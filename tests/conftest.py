@@ -16,7 +16,7 @@ import pytest
 import uvloop
 
 from asyncemu.loop import AioContext
-from asyncemu.loop.markers import enter_vcpu_thread, leave_vcpu_thread
+from asyncemu.loop.markers import enter_vcpu_thread, leave_vcpu_thread, violations
 
 
 def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> dict[str, Callable[[], Any]]:
@@ -25,6 +25,25 @@ def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> d
     if item.get_closest_marker("both_loops") is not None:
         factories["asyncio"] = asyncio.new_event_loop
     return factories
+
+
+@pytest.fixture(autouse=True)
+def no_violations(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail the test when a method was called from a thread that its marker does not allow, also if nobody has seen it.
+
+    One that a thread commits after its test counts for the next.
+    """
+    yield
+    found = list(violations)
+    violations.clear()
+    if "expected_violations" not in request.fixturenames:
+        assert found == []
+
+
+@pytest.fixture
+def expected_violations() -> list[str]:
+    """For a test that calls from the wrong thread on purpose: what was found."""
+    return violations
 
 
 @pytest.fixture

@@ -11,9 +11,10 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Protocol
 
+from asyncemu.loop import AioContext, any_thread
+
 if TYPE_CHECKING:
     from asyncemu.block.node import BlockNode
-    from asyncemu.loop import AioContext
 
 
 class BlockUser(Protocol):
@@ -24,9 +25,11 @@ class BlockUser(Protocol):
     #: Where it sends requests from: the node's home.
     context: AioContext
 
+    @any_thread
     async def quiesce(self) -> None:
         """Send no request until ``resume``; return when none is in flight. Nests. From any context."""
 
+    @any_thread
     async def resume(self) -> None:
         """The other end of ``quiesce``."""
 

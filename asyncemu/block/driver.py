@@ -20,7 +20,7 @@ from typing import ClassVar, TypeVar
 
 from pydantic import Field
 
-from asyncemu.loop import AioContext
+from asyncemu.loop import AioContext, HasHome, home
 from asyncemu.memory.buffers import Buffers
 from asyncemu.plugins import Options, Plugin
 
@@ -34,7 +34,7 @@ class BlockDriverOptions(Options):
 BlockOptionsT = TypeVar("BlockOptionsT", bound=BlockDriverOptions, covariant=True)
 
 
-class BlockDriver(Plugin[BlockOptionsT]):
+class BlockDriver(Plugin[BlockOptionsT], HasHome):
     """Base of all block drivers."""
 
     kind = "blockdev"
@@ -58,10 +58,12 @@ class BlockDriver(Plugin[BlockOptionsT]):
         #: ``open`` may set it: the thing behind can't be written, whatever the options say.
         self.read_only = options.read_only
 
+    @home
     async def open(self) -> int:
         """Get ready; the size in bytes. Raises ConfigError (bad options, missing file) or BlockError."""
         raise TypeError(f"block driver {self.name!r} does not define open()")
 
+    @home
     async def preadv(self, offset: int, buffers: Buffers) -> None:
         """Fill ``buffers`` from ``offset`` bytes on. Raises BlockError or OSError.
 
@@ -69,16 +71,20 @@ class BlockDriver(Plugin[BlockOptionsT]):
         """
         raise TypeError(f"block driver {self.name!r} does not define preadv()")
 
+    @home
     async def pwritev(self, offset: int, buffers: Buffers) -> None:
         """Write ``buffers`` at ``offset`` bytes. Done means: a later read sees it. Raises BlockError or OSError."""
         raise TypeError(f"block driver {self.name!r} does not define pwritev()")
 
+    @home
     async def flush(self) -> None:
         """All writes that are done survive a crash of the host when this returns. Raises BlockError or OSError."""
 
+    @home
     async def discard(self, offset: int, length: int) -> None:
         """The bytes are not needed any more (a hint)."""
 
+    @home
     async def write_zeroes(self, offset: int, length: int, *, may_unmap: bool = False) -> None:
         """Make the bytes read as zero; ``may_unmap`` allows giving their storage back.
 
@@ -86,15 +92,18 @@ class BlockDriver(Plugin[BlockOptionsT]):
         """
         raise TypeError(f"block driver {self.name!r} does not define write_zeroes()")
 
+    @home
     async def detach_context(self) -> None:
         """The node moves to another context: give back what belongs to this one. No request is in flight."""
 
+    @home
     async def attach_context(self) -> None:
         """``self.context`` is the new home, and the caller's: get there what ``detach_context`` has given back.
 
         OSError or BlockError: it can't work here, and is attached to the old one again.
         """
 
+    @home
     async def close(self) -> None:
         """Give everything back. No request is in flight, none follows."""
 

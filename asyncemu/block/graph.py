@@ -10,7 +10,7 @@ from typing import Any, cast
 from asyncemu.block.driver import BlockDriver, BlockDriverOptions
 from asyncemu.block.node import BlockNode
 from asyncemu.errors import BlockError, ConfigError
-from asyncemu.loop import AioContext
+from asyncemu.loop import AioContext, home
 from asyncemu.plugin_options import configure
 
 
@@ -24,6 +24,7 @@ class BlockGraph:
         self.nodes: dict[str, BlockNode] = {}
         self._anonymous = 0
 
+    @home
     async def add(
         self,
         driver_class: type[BlockDriver[Any]],
@@ -59,6 +60,7 @@ class BlockGraph:
         self.nodes[node_name] = node
         return node
 
+    @home
     async def remove(self, node: BlockNode) -> None:
         """Close a node that nobody uses, and forget it. QEMU: blockdev-del."""
         del self.nodes[node.name]
@@ -68,6 +70,7 @@ class BlockGraph:
             for child in node.children:
                 child.parents.remove(node)
 
+    @home
     async def add_table(self, table: Mapping[str, Any], where: str) -> BlockNode:
         """As ``add``, from a table of vm.toml: ``driver``, ``node-name`` and the driver's options."""
         configured = configure("blockdev", table, where, self.directory)
@@ -93,6 +96,7 @@ class BlockGraph:
             raise ConfigError(where, "its children are in several iothreads", "move them into one")
         return next(iter(homes), self.context)
 
+    @home
     async def close(self) -> None:
         """Close all nodes, users before what they use. Errors of all are raised as one group."""
         errors: list[Exception] = []

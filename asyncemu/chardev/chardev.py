@@ -26,7 +26,7 @@ from asyncemu.chardev.escape import MuxCommand
 from asyncemu.chardev.frontend import ChardevEvent, Frontend, FrontendPort, SinglePort
 from asyncemu.chardev.mux import Mux
 from asyncemu.errors import ChardevError
-from asyncemu.loop import AioContext, home
+from asyncemu.loop import AioContext, HasHome, any_thread, home
 from asyncemu.plugin_options import HostPath
 from asyncemu.plugins import Options, Plugin
 
@@ -54,7 +54,7 @@ class ChardevOptions(Options):
 ChardevOptionsT = TypeVar("ChardevOptionsT", bound=ChardevOptions, covariant=True)
 
 
-class Chardev(Plugin[ChardevOptionsT]):
+class Chardev(Plugin[ChardevOptionsT], HasHome):
     """Base of all character back ends.
 
     Subclasses define ``transmit`` (and ``connect``, ``disconnect``, ``resume_input`` where they need them), and call
@@ -167,10 +167,12 @@ class Chardev(Plugin[ChardevOptionsT]):
 
     # ---- for authors
 
+    @any_thread
     def is_mux(self) -> bool:
         """Share between front ends, with Ctrl-A commands? Asked once, by the constructor."""
         return bool(self.options.mux)
 
+    @home
     async def connect(self) -> None:
         """Reach the outside, and read it while there is ``room()``. ``event(OPENED)`` says that a peer is there.
 
@@ -178,9 +180,11 @@ class Chardev(Plugin[ChardevOptionsT]):
         """
         self.event(ChardevEvent.OPENED)
 
+    @home
     async def disconnect(self) -> None:
         """Give everything back; may be called twice, and after a ``connect`` that failed halfway."""
 
+    @home
     def transmit(self, data: bytes) -> int:
         """Pass on what can be passed on without waiting; how many bytes. Call ``flush_unsent`` when more can go.
 
@@ -188,6 +192,7 @@ class Chardev(Plugin[ChardevOptionsT]):
         """
         raise TypeError(f"chardev {self.name!r} does not define transmit()")
 
+    @home
     def resume_input(self) -> None:
         """The front end may take bytes again: read the source while ``room()`` is positive. Also before ``connect``."""
 
@@ -243,6 +248,7 @@ class Chardev(Plugin[ChardevOptionsT]):
         """Bytes taken and not passed on yet."""
         return len(self._unsent)
 
+    @any_thread
     def failed(self, error: OSError, doing: str) -> ChardevError:
         """``error`` as the one line that the user sees: ``"console: open /x/y: No such file or directory"``."""
         return ChardevError(self.id, error.errno or 0, doing)

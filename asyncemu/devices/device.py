@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, TypeVar
 
 from asyncemu import coroutines
-from asyncemu.loop import AioContext, Clocks, PostedQueue, home
+from asyncemu.loop import AioContext, Clocks, HasHome, PostedQueue, any_thread, home
 from asyncemu.memory import AddressSpace
 from asyncemu.plugins import Options, Plugin
 
@@ -49,7 +49,7 @@ class Environment:
     lookup: Callable[[str, str], Any]
 
 
-class Device(Plugin[OptionsT]):
+class Device(Plugin[OptionsT], HasHome):
     """Base of all device models."""
 
     kind = "device"
@@ -65,15 +65,19 @@ class Device(Plugin[OptionsT]):
         self.clocks = environment.clocks
         self.log = logging.getLogger(f"asyncemu.{self.name or type(self).__name__}.{id}")
 
+    @home
     async def realize(self) -> None:
         """Get ready for the guest. Raises ConfigError."""
 
+    @home
     async def unrealize(self) -> None:
         """The machine is going away: nothing of this device may run afterwards."""
 
+    @home
     async def reset(self) -> None:
         """Back to the state of power-on."""
 
+    @any_thread
     def posted_queue(self, on_error: Callable[[BaseException], None]) -> PostedQueue:
         """A queue for what vCPU threads post to this device's home; ``on_error`` gets what it raises."""
 

@@ -10,9 +10,11 @@ from asyncemu.loop.context import AioContext, current_context
 from asyncemu.loop.event_notifier import EventNotifier
 from asyncemu.loop.iothread import IOThread, IOThreadParameters
 from asyncemu.loop.main_loop import MainLoop
-from asyncemu.loop.markers import any_thread, home, vcpu_thread
-from asyncemu.loop.polling import Pollable, PollParameters
+from asyncemu.loop.markers import HasHome, any_thread, home, vcpu_thread
+from asyncemu.loop.poll_time import PollParameters
+from asyncemu.loop.polling import Pollable
 from asyncemu.loop.posted import PostedQueue
+from asyncemu.loop.stepped_source import SteppedSource
 from asyncemu.loop.timer import Timer
 from asyncemu.loop.worker_pool import WorkerPool
 
@@ -24,6 +26,7 @@ __all__ = [
     "ClockSource",
     "Clocks",
     "EventNotifier",
+    "HasHome",
     "IOThread",
     "IOThreadParameters",
     "MainLoop",
@@ -31,6 +34,7 @@ __all__ = [
     "PollParameters",
     "Pollable",
     "PostedQueue",
+    "SteppedSource",
     "Timer",
     "WorkerPool",
     "any_thread",

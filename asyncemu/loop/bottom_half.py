@@ -35,18 +35,20 @@ class BottomHalf:
     schedules run in the order in which it did.
     """
 
-    __slots__ = ("asked", "callback", "incoming", "listed", "name", "queue")
+    __slots__ = ("asked", "callback", "category", "incoming", "listed", "name", "queue")
 
-    def __init__(self, queue: BottomHalfQueue, callback: Callable[[], object], name: str) -> None:
+    def __init__(self, queue: BottomHalfQueue, callback: Callable[[], object], name: str, category: str = "bh") -> None:
         self.queue = queue
         self.name = name
+        #: What traces call it: one of tracing.categories.
+        self.category = category
         self.callback = callback
         #: Scheduled and not run yet? Set by any thread, cleared at home or by ``cancel``.
         self.asked = False
         #: Is it in a list of its queue's? Touched at home only, so that it is in one list at most.
         self.listed = False
         #: Is it among what other threads have handed in? Two of them may both find that it is not: home drops the
-        #: second entry. That it is never missing is shown at ``BottomHalfQueue.take_incoming``.
+        #: second entry. That it is never missing is shown at ``BottomHalfQueue._take_incoming``.
         self.incoming = False
 
     @property
@@ -101,9 +103,12 @@ class BottomHalf:
 
     @home
     def move(self, context: AioContext) -> None:
-        """Run in ``context`` from now on; a scheduling that has not run yet goes along. At its home until then."""
-        old, self.queue = self.queue, context.bottom_halves
-        old.forget(self)
+        """Run in ``context`` from now on; a scheduling that has not run yet goes along. Any thread may schedule it
+        meanwhile.
+        """
+        # In this order: as soon as the queue is the new one, its thread lists the bottom half.
+        self.queue.forget(self)
+        self.queue = context.bottom_halves
         if self.asked:
             self.schedule()
 

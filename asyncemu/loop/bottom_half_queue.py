@@ -8,11 +8,15 @@ From other threads. ``hand_in`` appends to a deque (one step under the GIL) and 
 will look at the deque anyway. It will look when
 
 - it has been rung and has not listened yet, or
+- a round is asked of the loop: it begins with a look, or
 - it is in a callback of ours (a round, a handler, a timer): ``settle`` looks at the end of each.
 
 ``will_look`` says so. Why no wake-up is lost: a thread appends first and looks at ``will_look`` second; ``settle``
 clears it first and looks at the deque second. Under the GIL all threads see these steps in one order, so one of the two
 sees the other. QEMU has notify_me and notified for this (aio_notify).
+
+After ``close`` nobody looks: each ``hand_in`` empties the deque by itself, what is in it is dropped, and what has moved
+to another context is sent after it.
 """
 
 from __future__ import annotations
@@ -55,6 +59,7 @@ class BottomHalfQueue:
         self.will_look = False
         self._doorbell = EventNotifier()
         self._closing = threading.Lock()
+        self._closed = False
         # Statistics: rounds and bottom halves run; eventfd writes made and spared, which threads count without a lock.
         self.rounds = 0
         self.run = 0
@@ -75,14 +80,18 @@ class BottomHalfQueue:
         self.wakeups += 1
         # close() takes it too: a late ring must not reach a descriptor that somebody else got meanwhile.
         with self._closing:
-            if self._doorbell.fd >= 0:
+            if not self._closed:
                 self._doorbell.set()
+                return
+        self.will_look = False
+        self._drop_incoming()
 
     # ---- home
 
     def arm(self) -> None:
         """Have the loop run a round."""
         self.armed = True
+        self.will_look = True
         self.context.loop.call_soon(self._round, context=self.context.variables)
 
     def add_idle(self, bottom_half: BottomHalf) -> None:
@@ -94,13 +103,17 @@ class BottomHalfQueue:
 
     def settle(self) -> None:
         """At the end of each callback of ours: from here on the loop may sleep, so look once more."""
-        self.will_look = False
-        if self.incoming:
+        while not self.armed:
+            self.will_look = False
+            if not self.incoming or self._closed:
+                return
             self.will_look = True
-            self.take_incoming()
+            self._take_incoming()
+            if self.next_round:
+                self.arm()
 
-    def take_incoming(self) -> None:
-        """Put what other threads have handed in into the next round.
+    def _take_incoming(self) -> None:
+        """Put what other threads have handed in behind what the next round has.
 
         Why a scheduling is never lost: a thread sets ``asked`` first and looks at ``incoming`` second; here
         ``incoming`` is cleared first and ``asked`` is looked at second, when the round comes.
@@ -116,11 +129,9 @@ class BottomHalfQueue:
             elif not bottom_half.listed:
                 bottom_half.listed = True
                 self.next_round.append(bottom_half)
-        if self.next_round and not self.armed:
-            self.arm()
 
     def forget(self, bottom_half: BottomHalf) -> None:
-        """It belongs to another context now: take it out of every list. If it is handed in, that leads nowhere."""
+        """It is about to move away: take it out of every list. If it has been handed in, it is sent after it."""
         if bottom_half in self._idle:
             self._idle.remove(bottom_half)
         if bottom_half.listed:
@@ -130,9 +141,10 @@ class BottomHalfQueue:
                     waiting[waiting.index(bottom_half)] = BottomHalf(self, _gone, "gone")
 
     def _hear(self) -> None:
+        if self._closed:
+            return
         self._doorbell.test_and_clear()
         self.context.woken()
-        self.take_incoming()
         # At once: these have waited for a thread to wake up already.
         self._run_round()
 
@@ -146,8 +158,12 @@ class BottomHalfQueue:
         self._run_round()
 
     def _run_round(self) -> None:
+        if self._closed:
+            return
         self.will_look = True
         self.context.activity += 1
+        if self.incoming:
+            self._take_incoming()
         taken, self.next_round = self.next_round, []
         if self._idle:
             taken += self._take_idle()
@@ -155,6 +171,7 @@ class BottomHalfQueue:
         self.run += len(taken)
         self._running = taken
         waiting = iter(taken)
+        traced = tracer.on
         try:
             for bottom_half in waiting:
                 bottom_half.listed = False
@@ -162,10 +179,10 @@ class BottomHalfQueue:
                     # Cleared first: a schedule() made while the callback runs counts for the next round.
                     bottom_half.asked = False
                     try:
-                        if tracer.on:
+                        if traced:
                             start = monotonic_ns()
                             bottom_half.callback()
-                            tracer.span("bh", bottom_half.name, start)
+                            tracer.span(bottom_half.category, bottom_half.name, start)
                         else:
                             bottom_half.callback()
                     except (KeyboardInterrupt, SystemExit):
@@ -195,11 +212,29 @@ class BottomHalfQueue:
         return idle
 
     def close(self) -> None:
-        """Stop listening; what is queued is dropped."""
+        """Stop listening; what is queued is dropped, and so is what comes later, from any thread."""
+        # Nobody's from now on, or home would ask for rounds; and the kernel may give the number to a new thread.
+        self.thread_ident = 0
         self.context.loop.remove_reader(self._doorbell.fd)
         if self._idle_timer is not None:
             self._idle_timer.cancel()
         self.next_round = []
+        self._running.clear()  # also what is behind the bottom half that closes the context
         self._idle = []
+        self.armed = False
         with self._closing:
+            self._closed = True
             self._doorbell.close()
+        self.will_look = False
+        self._drop_incoming()
+
+    def _drop_incoming(self) -> None:
+        """Any thread, when closed."""
+        while True:
+            try:
+                bottom_half = self.incoming.popleft()
+            except IndexError:
+                return
+            bottom_half.incoming = False
+            if bottom_half.queue is not self and bottom_half.asked:
+                bottom_half.schedule()

@@ -16,10 +16,11 @@ Nothing is nested: no callback runs the loop, and no callback is interrupted by 
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import threading
 from collections.abc import Awaitable, Callable
 from contextvars import copy_context
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from asyncemu.loop.bottom_half import BottomHalf
 from asyncemu.loop.bottom_half_queue import BottomHalfQueue
@@ -27,7 +28,8 @@ from asyncemu.loop.clock import Clock, ClockSource
 from asyncemu.loop.event_notifier import EventNotifier
 from asyncemu.loop.fd_handlers import FdHandlers
 from asyncemu.loop.markers import any_thread, home
-from asyncemu.loop.polling import AdaptivePolling, Pollable, PollParameters
+from asyncemu.loop.poll_time import PollParameters
+from asyncemu.loop.polling import AdaptivePolling, Pollable
 from asyncemu.loop.timer import Timer
 from asyncemu.loop.timer_group import TimerListGroup
 from asyncemu.loop.worker_pool import WorkerPool
@@ -54,7 +56,6 @@ class AioContext:
         self.name = name
         self.context = self  # its own @home methods find their home as everybody's do
         self.thread_ident = threading.get_ident()
-        _current.context = self
         tracer.name_thread(name)
         #: The context variables of callbacks that have none of their own: the loop need not copy the current ones.
         self.variables = copy_context()
@@ -63,24 +64,39 @@ class AioContext:
         #: Requests of one hand-over to an I/O engine, at most; 0: the engine's own limit. QEMU: aio-max-batch.
         self.aio_max_batch = 0
         self.bottom_halves = BottomHalfQueue(self)
+        #: None unless it is on. When it is off it is kept in ``_polling``, and costs nothing.
         self.polling: AdaptivePolling | None = None
-        self.timers = TimerListGroup(self)
+        self._polling: AdaptivePolling | None = None
+        try:
+            self.timers = TimerListGroup(self)
+        except OSError:
+            self.bottom_halves.close()
+            raise
         self.worker_pool: WorkerPool = WorkerPool(self)
         self._handlers = FdHandlers(self)
         self._pollable_fds: set[int] = set()
+        self._all_pollable: bool | None = None  # not known
+        self._calls: set[concurrent.futures.Future[Any]] = set()
         self._closed = False
+        _current.context = self
 
     @any_thread
     def in_home(self) -> bool:
         """Is the calling thread this context's?"""
         return threading.get_ident() == self.thread_ident
 
+    @property
+    def closed(self) -> bool:
+        """Has it been closed? Any thread."""
+        return self._closed
+
     # ---- bottom halves
 
     @any_thread
-    def bh_new(self, callback: Callable[[], object], name: str = "") -> BottomHalf:
-        """A bottom half of this context. QEMU: aio_bh_new."""
-        return BottomHalf(self.bottom_halves, callback, name or getattr(callback, "__qualname__", "bottom-half"))
+    def bh_new(self, callback: Callable[[], object], name: str = "", category: str = "bh") -> BottomHalf:
+        """A bottom half of this context; ``category`` is what traces call it. QEMU: aio_bh_new."""
+        name = name or getattr(callback, "__qualname__", "bottom-half")
+        return BottomHalf(self.bottom_halves, callback, name, category)
 
     @any_thread
     def schedule_oneshot(self, callback: Callable[[], object]) -> None:
@@ -98,9 +114,17 @@ class AioContext:
         QEMU: aio_set_fd_handler.
         """
         if self.in_home():
-            self._handlers.replace(fd, on_readable, on_writable)
+            self._set_fd_handler(fd, on_readable, on_writable)
         else:
-            self.schedule_oneshot(lambda: self._handlers.replace(fd, on_readable, on_writable))
+            self.schedule_oneshot(lambda: self._set_fd_handler(fd, on_readable, on_writable))
+
+    def _set_fd_handler(
+        self, fd: int, on_readable: Callable[[], object] | None, on_writable: Callable[[], object] | None
+    ) -> None:
+        if self._closed:
+            return
+        self._all_pollable = None
+        self._handlers.replace(fd, on_readable, on_writable)
 
     @home
     def set_event_notifier(
@@ -112,7 +136,7 @@ class AioContext:
         """
         self._pollable_fds.discard(notifier.fd)
         if callback is None:
-            self._handlers.replace(notifier.fd, None, None)
+            self._set_fd_handler(notifier.fd, None, None)
             return
 
         def heard() -> None:
@@ -120,7 +144,7 @@ class AioContext:
                 callback()
 
         heard.__qualname__ = getattr(callback, "__qualname__", "notifier")
-        self._handlers.replace(notifier.fd, heard, None)
+        self._set_fd_handler(notifier.fd, heard, None)
         if polled:
             self._pollable_fds.add(notifier.fd)
 
@@ -153,28 +177,31 @@ class AioContext:
     @home
     def set_poll_parameters(self, parameters: PollParameters) -> None:
         """How to poll from now on; ``max_ns`` 0 is not at all. QEMU: aio_context_set_poll_params."""
-        if self.polling is None and parameters.max_ns:
-            self.polling = AdaptivePolling(self)
-        if self.polling is not None:
-            self.polling.set_parameters(parameters)
+        polling = self._adaptive_polling()
+        polling.set_parameters(parameters)
+        self.polling = polling if parameters.max_ns else None
+
+    def _adaptive_polling(self) -> AdaptivePolling:
+        if self._polling is None:
+            self._polling = AdaptivePolling(self)
+        return self._polling
 
     @home
     def add_pollable(self, pollable: Pollable) -> None:
         """Something to look at while polling. What rings when there is work must stay: polling is not always done."""
-        if self.polling is None:
-            self.polling = AdaptivePolling(self)
-        self.polling.add(pollable)
+        self._adaptive_polling().add(pollable)
 
     @home
     def remove_pollable(self, pollable: Pollable) -> None:
         """Look at it no more."""
-        assert self.polling is not None
-        self.polling.remove(pollable)
+        self._adaptive_polling().remove(pollable)
 
     @home
     def all_pollable(self) -> bool:
         """Is every descriptor that is watched seen by a Pollable, too? (The doorbell and the timerfd are.)"""
-        return self._handlers.descriptors() <= self._pollable_fds
+        if self._all_pollable is None:
+            self._all_pollable = self._handlers.descriptors() <= self._pollable_fds
+        return self._all_pollable
 
     # ---- around each callback of ours: the parts of this folder call these
 
@@ -195,24 +222,40 @@ class AioContext:
 
     @any_thread
     async def call(self, function: Callable[[], Awaitable[ResultT]]) -> ResultT:
-        """Await ``function()`` in this context, from another one; the only way across besides BHs and IRQ lines."""
+        """Await ``function()`` in this context, from another one; the only way across besides BHs and IRQ lines.
+
+        RuntimeError when this context is closed, or closes meanwhile.
+        """
         if self.in_home():
             return await function()
+        if self._closed:
+            raise RuntimeError(f"{self!r} is closed")
         future = asyncio.run_coroutine_threadsafe(_awaited(function), self.loop)
-        return await asyncio.wrap_future(future)
+        self._calls.add(future)
+        future.add_done_callback(self._calls.discard)
+        # close() sets the flag before it looks for calls: either it finds this one, or it is seen here.
+        if self._closed:
+            future.cancel()
+        try:
+            return await asyncio.wrap_future(future)
+        except asyncio.CancelledError:
+            caller = asyncio.current_task()
+            if self._closed and (caller is None or not caller.cancelling()):
+                raise RuntimeError(f"{self!r} is closed") from None
+            raise
 
     # ---- statistics and the end
 
     @any_thread
     def statistics(self) -> dict[str, int]:
         """Counts since the beginning; those that other threads keep may miss one now and then."""
-        queue, polling = self.bottom_halves, self.polling
+        queue, polling = self.bottom_halves, self._polling
         return {
             "rounds": queue.rounds,
             "bottom_halves": queue.run,
             "wakeups": queue.wakeups,
             "wakeups_elided": queue.wakeups_elided,
-            "poll_ns": polling.poll_ns if polling else 0,
+            "poll_ns": polling.time.poll_ns if polling else 0,
             "polls": polling.polls if polling else 0,
             "poll_hits": polling.hits if polling else 0,
             "poll_contended": polling.contended if polling else 0,
@@ -225,6 +268,9 @@ class AioContext:
         if self._closed:
             return
         self._closed = True
+        self.polling = None
+        for call in list(self._calls):
+            call.cancel()
         self.worker_pool.close()
         self._handlers.close()
         self.bottom_halves.close()

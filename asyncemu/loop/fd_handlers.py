@@ -55,7 +55,7 @@ class FdHandlers:
         self._writers: dict[int, _Handler] = {}
 
     def replace(self, fd: int, on_readable: Callback | None, on_writable: Callback | None) -> None:
-        """Instead of what ``fd`` had; None for nothing."""
+        """Instead of what ``fd`` had; None for nothing. OSError when ``fd`` can't be watched."""
         loop = self._context.loop
         self._replace(self._readers, fd, on_readable, loop.add_reader, loop.remove_reader)
         self._replace(self._writers, fd, on_writable, loop.add_writer, loop.remove_writer)
@@ -68,15 +68,17 @@ class FdHandlers:
         add: Callable[[int, Callback], object],
         remove: Callable[[int], object],
     ) -> None:
-        old = handlers.pop(fd, None)
+        old = handlers.get(fd)
+        if callback is not None:
+            handler = _Handler(self._context, fd, callback)
+            add(fd, handler)  # may raise: epoll takes no regular files
+            handlers[fd] = handler
+        elif old is not None:
+            del handlers[fd]
+            remove(fd)
         if old is not None:
             # The loop may be about to call it: it has collected its events.
             old.removed = True
-        if callback is not None:
-            handlers[fd] = handler = _Handler(self._context, fd, callback)
-            add(fd, handler)
-        elif old is not None:
-            remove(fd)
 
     def descriptors(self) -> set[int]:
         """Those that are watched."""

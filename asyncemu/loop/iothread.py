@@ -16,8 +16,8 @@ from typing import Any, Final
 
 from asyncemu.loop.context import AioContext
 from asyncemu.loop.markers import any_thread, home
-from asyncemu.loop.polling import PollParameters
-from asyncemu.loop.worker_pool import MAX_THREADS
+from asyncemu.loop.poll_time import PollParameters
+from asyncemu.loop.worker_pool import MAX_THREADS, check_bounds
 
 #: QEMU's default of poll-max-ns, ns.
 POLL_MAX_NS: Final = 32_768
@@ -39,6 +39,13 @@ class IOThreadParameters:
     thread_pool_min: int = 0
     thread_pool_max: int = MAX_THREADS
 
+    def __post_init__(self) -> None:
+        """ValueError for what can't be."""
+        for field in dataclasses.fields(self):
+            if (value := getattr(self, field.name)) < 0:
+                raise ValueError(f"{field.name.replace('_', '-')} is negative: {value}")
+        check_bounds(self.thread_pool_min, self.thread_pool_max)
+
 
 class IOThread:
     """Made, started and stopped in ``context``, the main one; its own context is ``aio_context``."""
@@ -52,39 +59,53 @@ class IOThread:
         #: As the kernel numbers threads, for taskset(1) and the like; from ``start`` on. QEMU: thread-id.
         self.thread_id = 0
         self._thread = threading.Thread(target=self._main, name=f"IO {id}", daemon=True)
-        self._started: asyncio.Future[None] = context.loop.create_future()
-        self._ended: asyncio.Future[None] = context.loop.create_future()
+        # Events, not futures: who is cancelled while he waits for one leaves it as it is.
+        self._started = asyncio.Event()
+        self._ended = asyncio.Event()
+        self._failure: BaseException | None = None
         self._stop: asyncio.Event
 
     @home
     async def start(self) -> None:
-        """Start the thread; returns when its loop runs."""
+        """Start the thread; returns when its loop runs. Once only: RuntimeError.
+
+        OSError and RuntimeError when the host has no descriptor or no thread to give.
+        """
         self._thread.start()
-        await self._started
+        await self._started.wait()
+        if self._failure is not None:
+            raise self._failure
 
     @home
     async def stop(self) -> None:
-        """End the loop and the thread. What is scheduled and has not run is dropped."""
-        if self._ended.done() or not self._thread.is_alive():
+        """End the loop and the thread. What is scheduled and has not run is dropped. Twice is once; before ``start``
+        it is nothing.
+        """
+        if self._thread.ident is None:
             return
-        self.aio_context.schedule_oneshot(self._stop.set)
-        await self._ended
+        await self._started.wait()
+        if self._failure is None:
+            self.aio_context.schedule_oneshot(self._stop.set)
+        await self._ended.wait()
         self._thread.join()
 
     @home
     async def change(self, **changes: int) -> None:
-        """New values for some of the parameters, by their names; returns when they are in effect. QEMU: qom-set."""
+        """New values for some of the parameters, by their names; returns when they are in effect. QEMU: qom-set.
+
+        ValueError and TypeError when they can't be, and all is as before; RuntimeError when the host has no thread to
+        give. Before ``start`` they wait for it; after ``stop`` they are only noted.
+        """
         self.parameters = dataclasses.replace(self.parameters, **changes)
-        applied: asyncio.Future[None] = self.context.loop.create_future()
+        if self.running:
+            await self.aio_context.call(self._apply)
 
-        def apply() -> None:
-            self._apply()
-            self.context.schedule_oneshot(lambda: applied.set_result(None))
+    @property
+    def running(self) -> bool:
+        """Between ``start`` and ``stop``?"""
+        return self._started.is_set() and self._failure is None and not self._ended.is_set()
 
-        self.aio_context.schedule_oneshot(apply)
-        await applied
-
-    def _apply(self) -> None:
+    async def _apply(self) -> None:
         parameters, context = self.parameters, self.aio_context
         context.set_poll_parameters(
             PollParameters(parameters.poll_max_ns, parameters.poll_grow, parameters.poll_shrink)
@@ -103,7 +124,7 @@ class IOThread:
             "id": self.id,
             "thread-id": self.thread_id,
             **parameters,
-            "statistics": self.aio_context.statistics(),
+            "statistics": self.aio_context.statistics() if self.thread_id else {},
         }
 
     # ---- the thread
@@ -121,22 +142,23 @@ class IOThread:
 
     async def _serve(self) -> None:
         self._stop = asyncio.Event()
-        self.thread_id = threading.get_native_id()
         self.aio_context = AioContext(asyncio.get_running_loop(), self.id)
+        self.thread_id = threading.get_native_id()
         try:
-            self._apply()
-            self.context.schedule_oneshot(lambda: self._started.set_result(None))
+            await self._apply()
+            self.context.schedule_oneshot(self._started.set)
             await self._stop.wait()
         finally:
             self.aio_context.close()
 
     def _thread_ended(self, failure: BaseException | None) -> None:
-        self._ended.set_result(None)
-        if not self._started.done():
+        if not self._started.is_set():
             # No descriptor was left for its loop, say.
-            self._started.set_exception(failure or RuntimeError(f"{self!r} ended before it began"))
+            self._failure = failure or RuntimeError(f"{self!r} ended before it began")
+            self._started.set()
         elif failure is not None:
             self.context.loop.call_exception_handler({"message": f"{self!r}", "exception": failure})
+        self._ended.set()
 
     def __repr__(self) -> str:
         return f"<IOThread {self.id}>"

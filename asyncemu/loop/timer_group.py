@@ -23,10 +23,13 @@ class TimerListGroup:
 
     def __init__(self, context: AioContext) -> None:
         self._context = context
+        # Made anew for each new list, so that other threads may look at it at any time.
         self._lists: dict[Clock, TimerList] = {}
+        self._new_list = threading.Lock()
         self._timer_fd = TimerFd()
         self._armed_for: int | None = None
         self._arming = threading.Lock()
+        self._closed = False
         context.loop.add_reader(self._timer_fd.fd, self._fired)
 
     def timer(self, clock: Clock, callback: Callable[[], object]) -> Timer:
@@ -37,16 +40,21 @@ class TimerListGroup:
         """The list of ``clock``; made for its first user."""
         timers = self._lists.get(clock)
         if timers is None:
-            timers = self._lists.setdefault(clock, TimerList(self._context, clock))
-            clock.add_list(timers)
-            clock.source.attach(self._context)
+            with self._new_list:
+                timers = self._lists.get(clock)
+                if timers is None:
+                    timers = TimerList(self._context, clock)
+                    if not self._closed:
+                        self._lists = {**self._lists, clock: timers}
+                        clock.add_list(timers)
+                        clock.source.attach(self._context)
         return timers
 
     def rearm(self) -> None:
         """The soonest deadline may have changed: set the timerfd anew. It wakes the home thread, nobody else need."""
         with self._arming:
             soonest = self.next_deadline()
-            if soonest == self._armed_for or self._timer_fd.fd < 0:
+            if soonest == self._armed_for or self._closed:
                 return
             self._armed_for = soonest
             if soonest is None:
@@ -56,15 +64,18 @@ class TimerListGroup:
 
     def run(self) -> bool:
         """Run all timers that are due; True when any was."""
-        # list(): a callback may make the first timer of another clock.
-        ran = [timers.run() for timers in list(self._lists.values())]
-        self.rearm()
-        return any(ran)
+        ran = False
+        try:
+            for timers in self._lists.values():
+                ran |= timers.run()
+        finally:
+            self.rearm()
+        return ran
 
     def next_deadline(self, source: ClockSource | None = None) -> int | None:
         """See ``AioContext.next_deadline``."""
         soonest: int | None = None
-        for clock, timers in list(self._lists.items()):
+        for clock, timers in self._lists.items():
             wanted = clock.source.follows_kernel if source is None else clock.source is source
             deadline = timers.next_deadline() if wanted else None
             if deadline is None:
@@ -75,6 +86,8 @@ class TimerListGroup:
         return soonest
 
     def _fired(self) -> None:
+        if self._closed:
+            return
         self._timer_fd.acknowledge()
         self._armed_for = None
         self._context.run_timers()
@@ -82,7 +95,10 @@ class TimerListGroup:
     def close(self) -> None:
         """Nothing fires any more."""
         self._context.loop.remove_reader(self._timer_fd.fd)
-        for clock, timers in self._lists.items():
-            clock.remove_list(timers)
-        with self._arming:
+        with self._new_list, self._arming:
+            self._closed = True
             self._timer_fd.close()
+            lists, self._lists = self._lists, {}
+        for clock, timers in lists.items():
+            timers.closed = True
+            clock.remove_list(timers)

@@ -25,6 +25,12 @@ MAX_THREADS: Final = 64
 IDLE_EXIT: Final = 10.0
 
 
+def check_bounds(min_threads: int, max_threads: int) -> None:
+    """ValueError when a pool can't have so many threads."""
+    if not 0 <= min_threads <= max_threads or max_threads < 1:
+        raise ValueError(f"{min_threads} to {max_threads} worker threads")
+
+
 class WorkerPool:
     """``min_threads`` to ``max_threads`` threads of one context, started on demand. QEMU: util/thread-pool.c.
 
@@ -51,15 +57,16 @@ class WorkerPool:
     def set_bounds(self, min_threads: int, max_threads: int) -> None:
         """How many threads, from now on. Those that are too many end when they have done what they do.
 
-        ValueError unless 0 <= min <= max and 1 <= max.
+        ValueError unless 0 <= min <= max and 1 <= max; RuntimeError when the host has no thread to give.
         """
-        if not 0 <= min_threads <= max_threads or max_threads < 1:
-            raise ValueError(f"{min_threads} to {max_threads} worker threads")
+        check_bounds(min_threads, max_threads)
         with self._condition:
             self.min_threads, self.max_threads = min_threads, max_threads
-            while len(self._threads) < min_threads:
-                self._start_thread()
             self._condition.notify_all()
+            # Calls that wait for a thread may have one now.
+            wanted = min(len(self._threads) - self._idle + len(self._waiting), max_threads)
+            while len(self._threads) < max(min_threads, wanted) and not self._closed:
+                self._start_thread()
 
     @home
     def submit(self, function: Callable[..., ResultT], *args: Any) -> asyncio.Future[ResultT]:

@@ -169,6 +169,7 @@ class VCpu:
         else:
             self._repeating = False
 
+    @any_thread
     def statistics(self) -> dict[str, int]:
         """Guest entries, halts, and what the accelerator counts. Any thread."""
         return {"entries": self._entries, "halts": self._halts, **self.cpu.statistics()}

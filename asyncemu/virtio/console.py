@@ -17,7 +17,7 @@ from pydantic import Field
 from asyncemu.chardev import Chardev
 from asyncemu.devices import Environment
 from asyncemu.errors import AsyncemuError, GuestError
-from asyncemu.loop import AioContext
+from asyncemu.loop import AioContext, home
 from asyncemu.plugins import Options, Reference
 from asyncemu.virtio.chain import Chain
 from asyncemu.virtio.console_port import ConsolePort
@@ -180,6 +180,7 @@ class VirtioConsole(VirtioDevice[ConsoleOptions], name="virtio-console", device_
         if port.host_open:
             self.host_opened(port)
 
+    @home
     def host_opened(self, port: ConsolePort) -> None:
         """The outside of a port came or went: the guest sees it as open or hung up."""
         if port.guest_ready:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from asyncemu.chardev import Chardev, ChardevEvent
 from asyncemu.errors import GuestError
-from asyncemu.loop import home
+from asyncemu.loop import AioContext, home
 from asyncemu.memory import Buffers
 from asyncemu.virtio.runner import BufferQueue
 
@@ -29,7 +29,6 @@ class ConsolePort:
 
     def __init__(self, device: VirtioConsole, number: int, chardev: Chardev[Any] | None, receiveq: BufferQueue) -> None:
         self.device = device
-        self.context = device.context
         self.number = number
         self.chardev = chardev
         self.receiveq = receiveq
@@ -46,8 +45,14 @@ class ConsolePort:
         self._held = b""
         receiveq.on_available = self.resume
 
+    @property
+    def context(self) -> AioContext:
+        """Where it lives: the device's home, which may move."""
+        return self.device.context
+
     # ---- from the guest
 
+    @home
     async def transmit(self, data: Buffers) -> None:
         """Pass all of ``data`` to the chardev, waiting while it is full."""
         if self.chardev is None:
@@ -75,6 +80,7 @@ class ConsolePort:
         self._writable.set()
         return rest
 
+    @home
     def resume(self) -> None:
         """The guest may take bytes again: first those that are held."""
         if self._held and self.guest_open:
@@ -82,6 +88,7 @@ class ConsolePort:
         if self.chardev is not None:
             self.chardev.accept_input()
 
+    @home
     def detach(self) -> None:
         """Leave the chardev."""
         if self.chardev is not None:

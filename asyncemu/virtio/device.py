@@ -104,6 +104,7 @@ class VirtioDevice(Device[OptionsT]):
         """Feature bits of the device type that are offered: vCPU threads ask, and the answer does not change."""
         return self.FEATURES
 
+    @home
     def declare_queues(self) -> list[QueueDeclaration]:
         """The device's queues, in order; override where options decide more than ``count`` can say."""
         queues: list[QueueDeclaration] = []
@@ -112,22 +113,27 @@ class VirtioDevice(Device[OptionsT]):
             queues.extend([declaration] * count)
         return queues
 
+    @home
     def activated(self) -> None:
         """The driver is ready: queues are served from now on."""
 
+    @home
     def queue_context(self, index: int) -> AioContext:
         """Where queue ``index`` is served; override to spread the queues. Asked when they are made."""
         return self.context
 
+    @home
     async def before_move(self, context: AioContext) -> None:
         """The device is to live in ``context``: bring what it uses there. At its old home; no request is in flight.
 
         AsyncemuError: it can't, and the device stays.
         """
 
+    @home
     def before_reset(self) -> None:
         """A reset begins: release what requests in flight may wait for, and forget chains of buffer queues."""
 
+    @home
     def write_config(self, offset: int, data: bytes) -> None:
         """The driver has written ``data`` into the configuration space; most of it is read-only, and ignored."""
 
@@ -138,6 +144,7 @@ class VirtioDevice(Device[OptionsT]):
         if self.state is State.ACTIVE:
             self.transport.interrupt_config()
 
+    @any_thread
     def has(self, feature: int) -> bool:
         """Has ``feature`` (a bit mask) been negotiated?"""
         return bool(self.negotiated & feature)
@@ -193,6 +200,7 @@ class VirtioDevice(Device[OptionsT]):
         """The driver takes one queue back; returns when nothing of it is in flight."""
         await self.queues[index].deactivate()
 
+    @home
     async def reset(self) -> None:
         """Status 0, or the machine's reset: returns when no request is in flight and no memory will be touched."""
         # All of them first: while one finishes its requests, another must not begin new ones.
@@ -204,6 +212,7 @@ class VirtioDevice(Device[OptionsT]):
         self.negotiated = 0
         self.state = State.INACTIVE
 
+    @home
     async def unrealize(self) -> None:
         await self.reset()
 

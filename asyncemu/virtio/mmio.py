@@ -16,7 +16,7 @@ import threading
 from typing import Any, Final
 
 from asyncemu.errors import GuestError
-from asyncemu.loop import AioContext, any_thread, vcpu_thread
+from asyncemu.loop import AioContext, any_thread, home, vcpu_thread
 from asyncemu.vcpu.irq import IrqLine
 from asyncemu.virtio.defs import F_EVENT_IDX, F_INDIRECT_DESC, F_VERSION_1, ISR_CONFIG, ISR_QUEUE, Status
 from asyncemu.virtio.device import VirtioDevice
@@ -61,6 +61,7 @@ class VirtioMmio:
         self._config = bytes(device.config)
         self._reset_registers()
 
+    @home
     async def reset(self) -> None:
         """The machine's reset, while no vCPU runs."""
         if self.device is not None:
@@ -93,6 +94,7 @@ class VirtioMmio:
         self._posted.post(move)
         await asyncio.wrap_future(outcome)
 
+    @home
     async def close(self) -> None:
         """Let waiting vCPUs go; nothing posted is done any more."""
         if self.device is not None:

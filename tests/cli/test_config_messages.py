@@ -41,7 +41,10 @@ CASES = {
     "entry no table": ("device = [1]", ["device[0]: is not a table"]),
     "too many entries": ("device = [" + "{}," * 1025 + "]", ["device: has 1025 entries; give 1024 at most"]),
     # iothreads
-    "iothread without an id": ("[[iothread]]", ["iothread[0].id: is missing; name it, so that a device can refer to it"]),
+    "iothread without an id": (
+        "[[iothread]]",
+        ["iothread[0].id: is missing; name it, so that a device can refer to it"],
+    ),
     "iothread with a bad id": (
         '[[iothread]]\nid = "1"',
         ["iothread[0].id: '1' is not a name; begin with a letter; letters, digits, - . _ may follow"],
@@ -77,7 +80,10 @@ CASES = {
     ),
     # keys
     "unknown key": ('[machine]\nmemroy = "1G"', ["machine.memroy: unknown key; did you mean 'memory'?"]),
-    "unknown key of a device without options": (RNG + "bus = 1", ["device[0].bus: unknown key; known: iothread, id, driver"]),
+    "unknown key of a device without options": (
+        RNG + "bus = 1",
+        ["device[0].bus: unknown key; known: iothread, id, driver"],
+    ),
     "misspelt name key": (DISK + 'node_nam = "x"', ["blockdev[0].node_nam: unknown key; did you mean 'node-name'?"]),
     "unknown key in a table in a table": (
         '[[blockdev]]\nnode-name = "d0"\ndriver = "file"\nfilename = "x"\ncache = { dirct = true }',

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asyncemu.loop import Clock, ClockKind, Clocks
+from asyncemu.loop import Clock, Clocks
 from asyncemu.testing.fake_clock import FakeClock
 
 STOPPABLE = ["virtual", "virtual_rt"]

@@ -166,6 +166,7 @@ async def test_current_context_is_the_thread_s(context: AioContext, other: AioCo
         lambda context: context.close(),
     ],
 )
+@pytest.mark.usefixtures("expected_violations")
 async def test_home_methods_from_another_thread_are_refused(
     context: AioContext, method: Callable[[AioContext], object]
 ) -> None:

@@ -365,11 +365,13 @@ async def test_close_while_threads_fence_and_call_lets_all_go(rig: Rig, in_vcpu_
 
 
 @pytest.mark.parametrize("method", ["fence", "call"])
+@pytest.mark.usefixtures("expected_violations")
 async def test_waiting_at_home_is_the_wrong_thread(rig: Rig, method: str) -> None:
     with pytest.raises(WrongThread, match=f"PostedQueue.{method} is for vCPU threads"):
         getattr(rig.queue, method)()
 
 
+@pytest.mark.usefixtures("expected_violations")
 async def test_close_in_another_thread_is_the_wrong_thread(rig: Rig) -> None:
     with pytest.raises(WrongThread, match=r"PostedQueue.close belongs to <AioContext test>"):
         await asyncio.to_thread(rig.queue.close)

@@ -555,6 +555,112 @@ async def test_mod_after_close_is_ignored() -> None:
     assert context.timers._timer_fd.fd == -1
 
 
+# ---- callbacks that end the loop, and looking
+
+
+@pytest.mark.parametrize("interruption", [KeyboardInterrupt, SystemExit])
+async def test_callback_that_ends_the_loop_leaves_the_others_their_deadlines(
+    context: AioContext, time: FakeClock, clocks: Clocks, interruption: type[BaseException]
+) -> None:
+    fired: list[str] = []
+
+    def interrupt() -> None:
+        raise interruption
+
+    context.timer(clocks.realtime, interrupt).mod(0)
+    second = context.timer(clocks.realtime, lambda: fired.append("second"))
+    second.mod(0)
+    with pytest.raises(interruption):
+        context.run_timers()
+    before = (list(fired), second.pending)
+    context.run_timers()
+
+    assert (before, fired) == (([], True), ["second"])
+
+
+def test_callback_that_ends_the_loop_on_the_kernel_s_clock_later_timers_fire() -> None:
+    loop = asyncio.new_event_loop()
+    context = AioContext(loop, "interrupted")
+    clock = Clocks().realtime
+    fired: list[str] = []
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    def last() -> None:
+        fired.append("last")
+        loop.stop()
+
+    context.timer(clock, interrupt).mod(0)
+    context.timer(clock, last).mod(1)
+    with pytest.raises(KeyboardInterrupt):
+        loop.run_forever()
+    loop.run_forever()
+    context.close()
+    loop.close()
+
+    assert fired == ["last"]
+
+
+async def test_callback_raises_cancelled_error_is_reported_and_the_others_fire(
+    context: AioContext, time: FakeClock, clocks: Clocks, reported: list[dict[str, Any]]
+) -> None:
+    fired: list[str] = []
+
+    def cancelled() -> None:
+        raise asyncio.CancelledError
+
+    context.timer(clocks.realtime, cancelled).mod(0)
+    context.timer(clocks.realtime, lambda: fired.append("fired")).mod(0)
+    time.advance(0)
+
+    assert (fired, [type(each["exception"]) for each in reported]) == (["fired"], [asyncio.CancelledError])
+
+
+async def test_expired_is_set_and_due(context: AioContext, clocks: Clocks) -> None:
+    timer = context.timer(clocks.realtime, lambda: None)
+
+    before = timer.expired(HOUR)
+    timer.mod(5)
+
+    assert (before, timer.expired(4), timer.expired(5), timer.expired(6)) == (False, False, True, True)
+
+
+async def test_expired_cancelled_or_fired_is_not(context: AioContext, time: FakeClock, clocks: Clocks) -> None:
+    timers = [context.timer(clocks.realtime, lambda: None) for _ in range(2)]
+    for timer in timers:
+        timer.mod(5)
+
+    timers[0].cancel()
+    time.advance(0)
+
+    assert [timer.expired(HOUR) for timer in timers] == [False, False]
+
+
+async def test_close_timers_of_a_clock_moved_by_hand_do_not_fire(time: FakeClock, clocks: Clocks) -> None:
+    context = AioContext(asyncio.get_running_loop(), "short")
+    fired: list[str] = []
+    context.timer(clocks.realtime, lambda: fired.append("fired")).mod(time.monotonic_ns() + 1)
+
+    context.close()
+    time.advance(1)
+
+    assert fired == []
+
+
+async def test_timer_first_of_its_clock_from_many_threads_is_in_one_list(
+    context: AioContext, in_thread: InThread
+) -> None:
+    clock = Clocks().realtime
+    lists: list[object] = []
+    threads = [in_thread(lambda: lists.append(context.timer(clock, int).timers)) for _ in range(8)]
+    for thread in threads:
+        thread.join()
+
+    assert len(set(lists)) == 1
+    assert clock._lists == lists[:1]
+
+
 def test_fake_clock_is_a_clock_source() -> None:
     source: ClockSource = FakeClock(monotonic_ns=3, wall_ns=5)
 

@@ -69,6 +69,7 @@ class WorkerEngine:
         """fallocate(2)."""
         await run_to_end(self.context, _fallocate_or_raise, fd, mode, offset, length)
 
+    @home
     def release(self) -> None:
         """Nothing to give back: the workers are the context's."""
 
