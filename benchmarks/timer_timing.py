@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import os
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from typing import Final
 import uvloop
 
 from asyncemu.loop import AioContext, Clocks, Timer
+from asyncemu.loop.timerfd import TimerFd
 from asyncemu.testing.fake_clock import FakeClock
 from benchmarks.goal import Goal, Measurement
 from benchmarks.rows import Row, measurements
@@ -99,6 +101,20 @@ def call_later_errors(new_loop: NewLoop, delay: int, count: int) -> TimerErrors:
     return TimerErrors(tuple(error / 1000 for error in run_on(new_loop, body)))
 
 
+def bare_errors(delay: int, count: int) -> TimerErrors:
+    """Of a thread that does nothing but wait for a timerfd: what the host gives to anybody, whatever the loop."""
+    timer_fd = TimerFd()
+    os.set_blocking(timer_fd.fd, True)
+    errors: list[int] = []
+    for _ in range(WARM_UP + count):
+        deadline = monotonic_ns() + delay * 1000
+        timer_fd.arm(deadline)
+        timer_fd.acknowledge()
+        errors.append(monotonic_ns() - deadline)
+    timer_fd.close()
+    return TimerErrors(tuple(error / 1000 for error in errors[WARM_UP:]))
+
+
 @dataclass(frozen=True, slots=True)
 class TimerCosts:
     """For one of ``count`` timers, in µs."""
@@ -169,6 +185,7 @@ class TimerRound:
     ours: TimerErrors
     uvloop: TimerErrors
     asyncio: TimerErrors
+    bare: TimerErrors
 
 
 def measure_errors(count: int) -> list[TimerRound]:
@@ -178,6 +195,7 @@ def measure_errors(count: int) -> list[TimerRound]:
             our_errors(delay, count),
             call_later_errors(uvloop.new_event_loop, delay, count),
             call_later_errors(asyncio.new_event_loop, delay, count),
+            bare_errors(delay, count),
         )
         for delay in DELAYS
     ]
@@ -192,6 +210,7 @@ def error_measurements(rounds: Sequence[Sequence[TimerRound]]) -> list[Measureme
             each,
             (
                 Row(f"timer of {delay} us, error p99 / uvloop call_later", "ours.p99", "uvloop.p99", goal),
+                Row(f"timer of {delay} us, error p99 / a thread that waits for a timerfd", "ours.p99", "bare.p99"),
                 Row(f"timer of {delay} us, error median / asyncio call_later", "ours.median", "asyncio.median"),
             ),
         )
