@@ -112,8 +112,8 @@ class Machine:
         self._undo.callback(self.ram.close)
         environment = Environment(self.context, self.memory, self.clocks, self, self._lookup)
         self.board = Virt(environment, self.memory, self.ram)
-        for name, parameters in self._iothread_parameters.items():
-            await self._add_iothread(name, parameters)
+        for index, (name, parameters) in enumerate(self._iothread_parameters.items()):
+            await self._add_iothread(name, parameters, f"iothread[{index}]")
         homes = chardev_homes(devices, self.options.serial)
         for index, configured in enumerate(chardevs):
             home, _ = homes.get(configured.identity, ("", ""))
@@ -138,11 +138,14 @@ class Machine:
             self._make_vcpu()
         await loading
 
-    async def _add_iothread(self, name: str, parameters: IOThreadParameters) -> None:
+    async def _add_iothread(self, name: str, parameters: IOThreadParameters, where: str) -> None:
         iothread = IOThread(self.context, name, parameters)
-        await iothread.start()
-        self.iothreads[name] = iothread
         self._undo.push_async_callback(iothread.stop)
+        try:
+            await iothread.start()
+        except (OSError, RuntimeError) as error:
+            raise ConfigError(where, f"the host has no thread or descriptors for it: {error}", "use fewer") from error
+        self.iothreads[name] = iothread
 
     def _context_of(self, iothread: str) -> AioContext:
         """The context that an option ``iothread`` means; empty: the main one."""

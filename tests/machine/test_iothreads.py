@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from asyncemu.errors import AsyncemuError
+from asyncemu.errors import AsyncemuError, ConfigError
+from asyncemu.loop import IOThread
 from asyncemu.machine import RunState
 from tests.machine.conftest import Make
 from tests.machine.guest import debian, run
@@ -126,6 +127,21 @@ async def test_build_that_fails_ends_the_threads(make: Make) -> None:
     await machine.close()
 
     assert iothread_threads() == []
+
+
+async def test_host_without_threads_is_one_line(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = make(**tables())
+
+    def refuse(self: IOThread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(IOThread, "start", refuse)
+
+    with pytest.raises(ConfigError) as raised:
+        await machine.build()
+    assert str(raised.value) == (
+        "iothread[0]: the host has no thread or descriptors for it: can't start new thread; use fewer"
+    )
 
 
 @pytest.mark.guest
