@@ -42,9 +42,10 @@ async def test_debian_disk_read_in_the_guest_has_the_files_sha256(tmp_path: Path
 
 
 async def read_digest(config: Path) -> str:
-    """What the guest says. This session hangs now and then: about one boot of twenty on a busy host ends with the hart
-    spinning on a lock in an interrupt handler, see docs/performance.md. That is a bug to be found, but not what is tested
-    here; three hangs in a row fail.
+    """What the guest says.
+
+    About one boot of twenty of this session hangs on a busy host: the hart spins on a lock in an interrupt handler, see
+    docs/performance.md. That is a bug to be found, but not what is tested here; three hangs in a row fail.
     """
     for _ in range(3):
         async with run(config) as guest:
