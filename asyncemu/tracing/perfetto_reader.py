@@ -90,6 +90,7 @@ class _Reader:
         self._strings: dict[str | bytes, str] = {}
 
     def read(self, data: bytes) -> list[Track]:
+        """The tracks in ``data``, which is not compressed. Raises ProtocolError with the offset."""
         for start, end in self._frames(data):
             try:
                 packet = self._decode(data[start:end])

@@ -41,10 +41,12 @@ class Group:
 
     @property
     def count(self) -> int:
+        """How many spans there were."""
         return len(self.durations)
 
     @property
     def total_ns(self) -> int:
+        """Their lengths together, in ns; nested spans included."""
         return sum(self.durations)
 
     @property
