@@ -85,4 +85,5 @@ class ProtocolError(AsyncemuError):
     def __init__(self, peer: str, offset: int, problem: str) -> None:
         self.peer = peer
         self.offset = offset
+        self.problem = problem
         super().__init__(f"{peer}, byte {offset}: {problem}")

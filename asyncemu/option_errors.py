@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import re
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
@@ -12,12 +11,9 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from asyncemu.errors import ConfigError
-from asyncemu.plugins import nearest
-
-_bare_key: Final = re.compile(r"[A-Za-z0-9_-]{1,60}")
-
-#: Characters of a value that a message shows.
-_MAX_SHOWN: Final = 60
+from asyncemu.plain_options import AnyOptions
+from asyncemu.plain_options_pydantic import model_of
+from asyncemu.spelling import nearest, shown, toml_path
 
 #: What a value must be, by pydantic's names for the ways in which it is not.
 _EXPECTED: Final = {
@@ -37,18 +33,6 @@ _EXPECTED: Final = {
     "string_type": "text",
     "string_unicode": "text in UTF-8",
 }
-
-
-def toml_path(where: str, *parts: int | str) -> str:
-    """``where`` continued: ``device[0]`` and ``"ports"``, ``1`` make ``device[0].ports[1]``."""
-    for part in parts:
-        if isinstance(part, int):
-            where += f"[{part}]"
-        else:
-            # What can't be a bare key in TOML is quoted, so that a path is one line and unambiguous.
-            key = part if _bare_key.fullmatch(part) else repr(part[:_MAX_SHOWN])
-            where += f".{key}" if where else key
-    return where
 
 
 def explain(
@@ -92,7 +76,7 @@ def _explain_one(
     other_keys: Sequence[str],
 ) -> ConfigError:
     context = finding.get("ctx", {})
-    given = _shown(finding["input"])
+    given = shown(finding["input"])
     match finding["type"]:
         case "extra_forbidden":
             known = [*_keys_at(model, loc[:-1]), *(other_keys if len(loc) == 1 else ())]
@@ -121,23 +105,6 @@ def _explain_one(
         case _:
             message = finding["msg"]
             return ConfigError(path, f"{message[0].lower()}{message[1:]}, not {given}")
-
-
-def _shown(value: object) -> str:
-    """``value`` for a message: short, whatever it is."""
-    match value:
-        case bool():
-            return str(value).lower()
-        case dict():
-            return "a table"
-        case list():
-            return "a list"
-        case str() if len(value) > _MAX_SHOWN:
-            return f"{value[:_MAX_SHOWN]!r}..."
-        case int() if abs(value) >= 10**_MAX_SHOWN:
-            return "a number with very many digits"  # repr() refuses beyond 4300 of them
-        case _:
-            return repr(value)
 
 
 def _field(model: type[BaseModel], key: str) -> FieldInfo | None:
@@ -175,8 +142,8 @@ def _keys_at(model: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:
 
 
 def _model_in(annotation: Any) -> type[BaseModel] | None:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
+    if isinstance(annotation, type) and issubclass(annotation, AnyOptions):
+        return model_of(annotation)
     for argument in typing.get_args(annotation):
         if (found := _model_in(argument)) is not None:
             return found

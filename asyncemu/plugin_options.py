@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """From a table in vm.toml to a plug-in class and its checked options.
 
-Pydantic finds all that is wrong at once; ``option_errors`` says it in the user's words.
+Pydantic finds all that is wrong at once; ``option_errors`` says it in the user's words. Plain options can do without
+it, and tell what is wrong first.
 """
 
 from __future__ import annotations
@@ -9,44 +10,22 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, Any, TypeVar
-
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ValidationError, ValidationInfo
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from asyncemu.errors import ConfigError, ConfigErrors
-from asyncemu.plugins import Options, Plugin, find, names
+from asyncemu.plain_options import AnyOptions, PlainOptions
+from asyncemu.plugins import Plugin, find, names
 
-ModelT = TypeVar("ModelT", bound=BaseModel)
+if TYPE_CHECKING:
+    from pathlib import Path
+
+OptionsT = TypeVar("OptionsT", bound=AnyOptions)
 
 #: The key that names the object, per table; QEMU's names.
 IDENTITY_KEY = {"iothread": "id", "blockdev": "node-name", "chardev": "id", "netdev": "id", "device": "id"}
 
 #: The key that names the class, per table; QEMU's names.
 DRIVER_KEY = {"blockdev": "driver", "chardev": "backend", "netdev": "type", "device": "driver"}
-
-
-def _not_empty(value: object) -> object:
-    # Before it is a Path: that of no text is the current directory.
-    if value == "":
-        raise ValueError("is empty; give the path of a file")
-    return value
-
-
-def relative_to_config(path: Path, info: ValidationInfo) -> Path:
-    """For validators: ``~`` expanded, and relative to the TOML file."""
-    if "\0" in str(path):
-        raise ValueError("has a NUL character, which no file's name has")
-    try:
-        path = path.expanduser()
-    except RuntimeError:
-        raise ValueError(f"{path.parts[0]} means no home directory; write it out") from None
-    directory = (info.context or {}).get("directory")
-    return directory / path if directory is not None else path
-
-
-#: A file of the host: ``~`` is expanded, and a relative path is relative to the TOML file.
-HostPath = Annotated[Path, BeforeValidator(_not_empty), AfterValidator(relative_to_config)]
 
 
 #: Names of objects, as QEMU has them: none looks like a number or like a name that the runtime made up ("#block001").
@@ -58,14 +37,17 @@ class Configured:
     """A plug-in that a table asked for: its class, its checked options and its own name (may be empty)."""
 
     plugin: type[Plugin[Any]]
-    options: Options
+    options: AnyOptions
     identity: str
 
 
-def configure(kind: str, table: Mapping[str, Any], where: str, directory: Path | None = None) -> Configured:
+def configure(
+    kind: str, table: Mapping[str, Any], where: str, directory: Path | None = None, *, all_errors: bool = False
+) -> Configured:
     """Find the class that ``table`` names and validate the rest of the table as its options.
 
-    ``where`` is the table's TOML path, ``directory`` what relative paths are relative to. Raises ConfigErrors.
+    ``where`` is the table's TOML path, ``directory`` what relative paths are relative to. Raises ConfigError;
+    ConfigErrors where the options are a pydantic model, and for ``all_errors``.
     """
     rest = dict(table)
     identity_key, driver_key = IDENTITY_KEY[kind], DRIVER_KEY[kind]
@@ -74,7 +56,11 @@ def configure(kind: str, table: Mapping[str, Any], where: str, directory: Path |
     if not driver and not path:
         raise ConfigError(f"{where}.{driver_key}", "is missing", "known: " + ", ".join(names(kind)))
     plugin = find(kind, driver, f"{where}.{'plugin' if path else driver_key}", path, directory)
-    options = validate(plugin.options_type, rest, where, directory, (identity_key, driver_key))
+    other_keys = (identity_key, driver_key)
+    if issubclass(plugin.options_type, PlainOptions) and not all_errors:
+        options: AnyOptions = plugin.options_type.parse(rest, where, directory, other_keys)
+    else:
+        options = validate(plugin.options_type, rest, where, directory, other_keys)
     return Configured(plugin, options, identity)
 
 
@@ -97,20 +83,26 @@ def _text(table: dict[str, Any], key: str, where: str) -> str:
 
 
 def validate(
-    model: type[ModelT],
+    options_type: type[OptionsT],
     table: Mapping[str, Any],
     where: str,
     directory: Path | None = None,
     other_keys: Sequence[str] = (),
-) -> ModelT:
-    """``table`` as a ``model``; raises ConfigErrors with all that is wrong.
+) -> OptionsT:
+    """``table`` as an ``options_type``; raises ConfigErrors with all that is wrong.
 
     ``other_keys`` of the table in vm.toml were taken out of ``table``: they may be what an unknown key was meant to be.
     """
+    from pydantic import ValidationError
+
+    from asyncemu.plain_options_pydantic import model_of, plain_of
+
+    model = model_of(options_type)
     try:
-        return model.model_validate(table, context={"directory": directory})
+        options = model.model_validate(table, context={"directory": directory})
     except ValidationError as error:
         # Imported when it is needed: a configuration without mistakes does not wait for it.
         from asyncemu.option_errors import explain
 
         raise ConfigErrors(explain(error.errors(include_url=False), model, where, other_keys)) from None
+    return cast(OptionsT, options if issubclass(options_type, model) else plain_of(options))

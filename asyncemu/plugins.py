@@ -13,27 +13,18 @@ What asyncemu ships is found in ``asyncemu/builtin.py``; what others ship, throu
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import sys
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, ClassVar, Generic, TypeVar, get_args, get_origin
-
-from pydantic import BaseModel, ConfigDict
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, get_args, get_origin
 
 from asyncemu.errors import ConfigError
+from asyncemu.plain_options import AnyOptions, PlainOptions
+from asyncemu.spelling import nearest
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 ENTRY_POINT_GROUP = "asyncemu.plugins"
-
-
-def _toml_name(field: str) -> str:
-    return field.rstrip("_").replace("_", "-")
-
-
-class Options(BaseModel):
-    """The keys a plug-in takes in vm.toml; a field ``read_only`` is the key ``read-only``. Unknown keys are errors."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, alias_generator=_toml_name, populate_by_name=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +37,7 @@ class Reference:
     kind: str
 
 
-OptionsT = TypeVar("OptionsT", bound=Options, covariant=True)
+OptionsT = TypeVar("OptionsT", bound=AnyOptions, covariant=True)
 
 
 class Plugin(Generic[OptionsT]):
@@ -60,7 +51,7 @@ class Plugin(Generic[OptionsT]):
     name: ClassVar[str] = ""
     #: One line for `asyncemu devices`; the first line of the class's docstring where empty.
     description: ClassVar[str] = ""
-    options_type: ClassVar[type[Options]] = Options
+    options_type: ClassVar[type[AnyOptions]] = PlainOptions
     registry: ClassVar[dict[str, dict[str, type[Plugin[Any]]]]] = {}
 
     options: OptionsT
@@ -75,13 +66,13 @@ class Plugin(Generic[OptionsT]):
             cls.registry.setdefault(cls.kind, {})[name] = cls
 
 
-def _options_argument(cls: type) -> type[Options] | None:
+def _options_argument(cls: type) -> type[AnyOptions] | None:
     """The ``BlkOptions`` in ``class VirtioBlk(VirtioDevice[BlkOptions])``, or None when it is inherited."""
     for base in getattr(cls, "__orig_bases__", ()):
         origin = get_origin(base)
         if isinstance(origin, type) and issubclass(origin, Plugin):
             for argument in get_args(base):
-                if isinstance(argument, type) and issubclass(argument, Options):
+                if isinstance(argument, type) and issubclass(argument, AnyOptions):
                     return argument
     return None
 
@@ -93,7 +84,7 @@ def find(kind: str, name: str, where: str, path: str = "", relative_to: Path | N
     Raises ConfigError with the nearest known name.
     """
     if path:
-        return _load_from_path(kind, path, where, relative_to or Path())
+        return _load_from_path(kind, path, where, relative_to)
     from asyncemu.builtin import BUILTIN
 
     known = Plugin.registry.get(kind, {})
@@ -115,17 +106,6 @@ def names(kind: str) -> list[str]:
     from asyncemu.builtin import BUILTIN
 
     return sorted({*BUILTIN.get(kind, {}), *Plugin.registry.get(kind, {})})
-
-
-def nearest(name: str, known: list[str]) -> str:
-    """The remedy for a misspelt name: the closest known one, else the list of all."""
-    import difflib
-
-    # The length is bounded, as difflib's work grows with its square.
-    close = difflib.get_close_matches(name[:60], known, n=1, cutoff=0.5)
-    if close:
-        return f"did you mean {close[0]!r}?"
-    return "known: " + ", ".join(known) if known else ""
 
 
 def load_all() -> None:
@@ -152,11 +132,14 @@ def _load_entry_points() -> None:
             )
 
 
-def _load_from_path(kind: str, path: str, where: str, relative_to: Path) -> type[Plugin[Any]]:
+def _load_from_path(kind: str, path: str, where: str, relative_to: Path | None) -> type[Plugin[Any]]:
+    import importlib.util
+    from pathlib import Path
+
     file_name, _, class_name = path.partition(":")
     if not class_name:
         raise ConfigError(where, f"{path!r} names no class", 'write "file.py:ClassName"')
-    file = relative_to / file_name
+    file = (relative_to or Path()) / file_name
     module_name = f"asyncemu_plugin_{file.stem}"
     spec = importlib.util.spec_from_file_location(module_name, file)
     if spec is None or spec.loader is None or not file.is_file():

@@ -8,17 +8,23 @@
 from __future__ import annotations
 
 import re
-from fractions import Fraction
-from typing import Annotated, Final
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
-from pydantic import BeforeValidator, Field, WithJsonSchema
+from asyncemu.spelling import shown
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+    from pydantic_core import CoreSchema
 
 #: The largest number of bytes that a 64-bit file offset can express.
 LARGEST: Final = (1 << 63) - 1
 
 _UNITS: Final = "KMGTPE"
 #: At most 30 digits: enough for LARGEST with a fraction, and no work for absurd input.
-_spelling: Final = re.compile(r"([0-9]{1,30}(?:\.[0-9]{1,30})?) ?(?:([KMGTPE])(i?B)?|B)?", re.IGNORECASE | re.ASCII)
+_spelling: Final = re.compile(r"([0-9]{1,30})(?:\.([0-9]{1,30}))? ?(?:([KMGTPE])(i?B)?|B)?", re.IGNORECASE | re.ASCII)
 #: The same for JSON schema, whose dialect has no flags.
 _SCHEMA_PATTERN: Final = r"^[0-9]{1,30}(\.[0-9]{1,30})? ?([KMGTPEkmgtpe](i[Bb])?|[Bb])?$"
 
@@ -30,15 +36,17 @@ def parse_size(value: object) -> int:
     found = _spelling.fullmatch(value) if isinstance(value, str) else None
     if found is None:
         raise ValueError("is not a size; write 4096, 512K or 256MiB")
-    number, unit, suffix = found.groups()
+    whole, fraction, unit, suffix = found.groups()
     if suffix in ("B", "b"):
+        number = whole if fraction is None else f"{whole}.{fraction}"
         raise ValueError(f"{value!r} has two meanings; write {number}{unit} or {number}{unit}iB for powers of 1024")
-    size = Fraction(number)
+    size = int(whole + (fraction or ""))
     if unit:
         size *= 1024 ** (_UNITS.index(unit.upper()) + 1)
-    if size.denominator != 1:
+    size, rest = divmod(size, 10 ** len(fraction or ""))
+    if rest:
         raise ValueError(f"{value!r} is not a whole number of bytes; leave the fraction out")
-    return int(size)
+    return size
 
 
 def size_text(size: int) -> str:
@@ -49,17 +57,30 @@ def size_text(size: int) -> str:
     return str(size)
 
 
-#: Bytes.
-Size = Annotated[
-    int,
-    Field(ge=0, le=LARGEST),
-    BeforeValidator(parse_size),
-    WithJsonSchema(
-        {
+@dataclass(frozen=True, slots=True)
+class SizeInBytes:
+    """Says of an int that it is written as a size."""
+
+    def convert(self, value: object, directory: Path | None) -> int:
+        """For PlainOptions."""
+        size = parse_size(value)
+        if not 0 <= size <= LARGEST:
+            raise ValueError(f"must be at {'least 0' if size < 0 else f'most {LARGEST}'}, not {shown(value)}")
+        return size
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        from pydantic_core import core_schema
+
+        return core_schema.no_info_before_validator_function(parse_size, core_schema.int_schema(ge=0, le=LARGEST))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {
             "anyOf": [
                 {"type": "integer", "minimum": 0, "maximum": LARGEST},
                 {"type": "string", "pattern": _SCHEMA_PATTERN},
             ]
         }
-    ),
-]
+
+
+#: Bytes.
+Size = Annotated[int, SizeInBytes()]

@@ -21,20 +21,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import Field
-
 from asyncemu.block import BlockDriver, BlockDriverOptions
 from asyncemu.errors import ConfigError
+from asyncemu.host_path import HostPath
 from asyncemu.memory import Buffers
-from asyncemu.plugin_options import HostPath
+from asyncemu.plain_options import option
 from asyncemu.size import Size
 
 
 class RamDiskOptions(BlockDriverOptions):
     """Keys in vm.toml."""
 
-    size: Size = Field(description="Size of the disk.")
-    image: HostPath | None = Field(default=None, description="What it holds at first; zeroes where the file ends.")
+    size: Size = option(description="Size of the disk.")
+    image: HostPath | None = option(default=None, description="What it holds at first; zeroes where the file ends.")
 
 
 class RamDisk(BlockDriver[RamDiskOptions], name="ramdisk"):

@@ -20,7 +20,7 @@ from typing import Final
 from pydantic import Field
 
 from asyncemu.errors import GuestError
-from asyncemu.plugins import Options
+from asyncemu.options import Options
 from asyncemu.virtio import Chain, VirtioDevice, virtqueue
 
 #: Bytes of a request at most. The guest chooses the length, and reversing takes a copy.

@@ -21,7 +21,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from asyncemu.devices import Environment, MmioDevice, reg
-from asyncemu.plugins import Options
+from asyncemu.options import Options
 
 
 class StopwatchOptions(Options):

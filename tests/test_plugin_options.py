@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 from pydantic import Field
 
 from asyncemu.errors import ConfigError, ConfigErrors
-from asyncemu.plugin_options import HostPath, configure, validate
-from asyncemu.plugins import Options, OptionsT, Plugin
+from asyncemu.host_path import HostPath
+from asyncemu.options import Options
+from asyncemu.plugin_options import configure, validate
+from asyncemu.plugins import OptionsT, Plugin
 
 
 class Inner(Options):

@@ -13,7 +13,10 @@ import pytest
 
 from asyncemu.builtin import BUILTIN
 from asyncemu.errors import ConfigError
-from asyncemu.plugins import ENTRY_POINT_GROUP, Options, OptionsT, Plugin, find, names, nearest
+from asyncemu.options import Options
+from asyncemu.plain_options import PlainOptions
+from asyncemu.plugins import ENTRY_POINT_GROUP, OptionsT, Plugin, find, names
+from asyncemu.spelling import nearest
 
 
 @pytest.fixture(autouse=True)
@@ -56,7 +59,7 @@ def shelves() -> None:
 
 
 def test_class_options_are_its_type_argument_and_inherited() -> None:
-    assert [cls.options_type for cls in (Shelf, Wide, Wider, Unnamed)] == [Options, *[ShelfOptions] * 3]
+    assert [cls.options_type for cls in (Shelf, Wide, Wider, Unnamed)] == [PlainOptions, *[ShelfOptions] * 3]
 
 
 def test_class_without_a_name_is_abstract() -> None:

@@ -1,37 +1,41 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Moving block nodes to another context, under I/O. QEMU: bdrv_try_change_aio_context.
+"""Block nodes get another home: all that are connected, with their BlockBackends. QEMU: bdrv_try_change_aio_context.
 
-A request goes from node to node within one context, so all that are connected move together. They are drained first;
-requests wait where they come from, in their order: in the rings of devices.
+The whole tree goes, as a request passes through it without changing threads. Inside a drained section; all of it, or
+nothing.
 """
 
 from __future__ import annotations
 
 import errno
+from collections.abc import Iterable
 
-from asyncemu.block.drain import BlockUser, connected, quiet, users_of
+from asyncemu.block.backend import BlockBackend
+from asyncemu.block.drain import backends_of, drained_all
 from asyncemu.block.node import BlockNode
+from asyncemu.block.order import connected
 from asyncemu.errors import BlockError
 from asyncemu.loop import AioContext
 
 
-async def move_nodes(node: BlockNode, context: AioContext, mover: BlockUser | None = None) -> None:
-    """Make ``context`` the home of ``node`` and of all that is connected with it. From any context.
+async def move_nodes(node: BlockNode, context: AioContext, movers: Iterable[BlockBackend] = ()) -> None:
+    """Make ``context`` the home of ``node`` and all that are connected to it, from any context.
 
-    ``mover`` is the user that moves there itself. BlockError when another one lives elsewhere, or when a driver can't
-    work there (no io_uring, say): then all is as it was.
+    ``movers`` are those of their BlockBackends whose owners move there, too. BlockError when another one lives
+    elsewhere, or when a driver can't work there (no io_uring, say): then all is as it was.
     """
     if node.context is context:
         return
     home = node.context
     nodes = connected(node)
-    users = users_of(nodes)
-    for user in users:
-        if user is not mover and user.context is not context:
-            raise BlockError(node.name, errno.EBUSY, f"is used by {user.id} in {user.context.name}, not moved")
-    async with quiet(users):
-        for each in nodes:
-            await each.context.call(each.drain)
+    backends = backends_of(nodes)
+    going = set(movers)
+    for backend in backends:
+        if backend not in going and backend.context is not context:
+            raise BlockError(
+                node.name, errno.EBUSY, f"is used by {backend.description} in {backend.context.name}, not moved"
+            )
+    async with drained_all(nodes):
         moved: list[BlockNode] = []
         try:
             for each in reversed(nodes):
@@ -42,6 +46,8 @@ async def move_nodes(node: BlockNode, context: AioContext, mover: BlockUser | No
                 await _move(each, home)
             number = error.errno or errno.EIO
             raise BlockError(node.name, number, f"can't be moved to {context.name}") from error
+        for backend in backends:
+            await backend.move(context)
 
 
 async def _move(node: BlockNode, context: AioContext) -> None:

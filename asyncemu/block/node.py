@@ -1,135 +1,339 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""BlockNode: a driver with a name, bounds, capabilities and a count of what is in flight."""
+"""BlockNode: a driver with a name, its edges to other nodes, and the requests that are in flight. QEMU: BlockDriverState.
+
+A request goes   bounds → tracked (waits for serialising ones) → padded or split (padding.py) → driver
+                 zeroes.py, discarding.py, status.py, truncation.py, copy_on_read.py: the other kinds
+
+Parents reach it through their BlockChild; devices, exports and tools have a BlockBackend, which is a parent, too.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import errno
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from asyncemu.block import bounce
-from asyncemu.block.drain import BlockUser
-from asyncemu.block.driver import BlockDriver
-from asyncemu.block.overlap import OverlapOrder
+from asyncemu.block import padding
+from asyncemu.block.flags import (
+    COPY_ON_READ,
+    FUA,
+    MAY_UNMAP,
+    NO_WAIT,
+    PERM_ALL,
+    ROLE_COW,
+    ROLE_DATA,
+    ROLE_FILTERED,
+    ROLE_METADATA,
+    SERIALISING,
+    WRITE_COMPRESSED,
+    ZERO_WRITE,
+)
+from asyncemu.block.permissions import refresh_permissions
+from asyncemu.block.tracked import TO_INFINITY, TrackedRequest, TrackedRequests
+from asyncemu.block.types import BlockStatus, Preallocation
 from asyncemu.errors import BlockError
-from asyncemu.loop import AioContext, any_thread, home
+from asyncemu.loop import AioContext, HasHome, any_thread, home
 from asyncemu.memory.buffers import Buffers
 
+if TYPE_CHECKING:
+    from asyncemu.block.child import BlockChild
+    from asyncemu.block.drain import DrainedSection
+    from asyncemu.block.driver import BlockDriver
 
-class BlockNode:
-    """What devices and other drivers use. All methods run in the home context and raise BlockError.
 
-    Byte-granular: a request that does not fit the driver's alignment goes through a bounce buffer (bounce.py).
-    Overlapping writes that are in flight together end in an order that nobody promises; other bytes are never harmed.
-    A cancelled request has left the buffers alone when its CancelledError arrives, and counts as in flight until then.
+class BlockNode(HasHome):
+    """What parents use, by way of their edges. All methods run in the home context and raise BlockError.
+
+    Byte-granular. Overlapping writes that are in flight together end in an order that nobody promises; other bytes are
+    never harmed. A cancelled request has left the buffers alone when its CancelledError arrives, and counts as in
+    flight until then.
     """
 
-    def __init__(self, driver: BlockDriver[Any], size: int) -> None:
+    def __init__(self, driver: BlockDriver[Any]) -> None:
         self.driver = driver
+        driver.node = self
         self.name = driver.node_name
         self.context = driver.context
-        #: Bytes.
-        self.size = size
+        options = driver.options
+        #: Bytes; known once it is open.
+        self.size = 0
+        self.limits = driver.limits
         self.read_only: bool = driver.read_only or not driver.defines("pwritev")
+        #: Discards and MAY_UNMAP reach the driver; otherwise they are dropped, as they are hints.
+        self.discards: bool = options.discard == "unmap"
+        #: Writes that turn out to be zeroes are made zero writes, and with ``unmap`` discards.
+        self.detect_zeroes: str = options.detect_zeroes
+        self.no_flush: bool = options.cache.no_flush
+        self.force_share: bool = options.force_share
         self.in_flight = 0
+        #: Parents that want each read copied up (copy_on_read.py).
+        self.copy_on_read = 0
+        #: Is a blkdebug here or below?
+        self.debugged = False
+        #: Edges to the nodes below that it uses, and those from above.
+        self.children: list[BlockChild] = []
+        self.parents: list[BlockChild] = []
+        #: The union of what its parents may do, and what all of them leave to others.
+        self.permissions = 0
+        self.shared = PERM_ALL
+        #: Somebody has asked for it by itself (blockdev-add); otherwise it goes with its last parent.
+        self.kept = False
+        #: Drained sections that it is in.
+        self.sections: list[DrainedSection] = []
+        self.tracked = TrackedRequests()
+        #: Counts writes; a flush remembers how far it got.
+        self.write_generation = 0
+        self.flushed_generation = 0
+        self.flushing: asyncio.Future[None] | None = None
         self._idle: asyncio.Future[None] | None = None
+        self._opened = False
         self._closed = False
-        self._any_alignment = driver.request_alignment == 1 and driver.memory_alignment == 1
-        self._can_write_zeroes = driver.defines("write_zeroes")
-        self._order = OverlapOrder()
-        #: Nodes below that this one uses, and nodes over it; see BlockGraph.
-        self.children: list[BlockNode] = []
-        self.parents: list[BlockNode] = []
-        #: Who else sends requests.
-        self.users: list[BlockUser] = []
+        self.set_limits()
+
+    @property
+    def description(self) -> str:
+        """In messages."""
+        return f"node '{self.name}'"
+
+    def set_limits(self) -> None:
+        """The driver's limits may have changed (a child was replaced). Drained."""
+        limits = self.limits = self.driver.limits
+        self._takes_any = not (
+            limits.request_alignment > 1 or limits.memory_alignment > 1 or limits.max_transfer or limits.max_iov
+        )
 
     # ---- requests
 
     @home
-    async def preadv(self, offset: int, buffers: Buffers) -> None:
-        """Fill ``buffers`` from byte ``offset`` on."""
+    async def preadv(self, offset: int, buffers: Buffers, flags: int = 0) -> None:
+        """Fill ``buffers`` from byte ``offset`` on; zeroes past the end. Flags: COPY_ON_READ, PREFETCH."""
         length = buffers.nbytes
-        self._begin("read", offset, length)
+        end = offset + length
+        if self._closed or offset < 0:
+            self._refuse("read", offset, length)
+        if end > self.size:
+            buffers = self._zero_past_the_end(offset, buffers)
+            end = offset + buffers.nbytes
+            if end == offset:
+                return
+        if flags & COPY_ON_READ or self.copy_on_read:
+            from asyncemu.block.copy_on_read import read_and_copy
+
+            await read_and_copy(self, offset, buffers, flags)
+            return
+        request = self.begin(offset, end)
         try:
-            if self._any_alignment or bounce.fits(self.driver, offset, length, buffers):
+            if self.tracked.serialising:
+                await self.tracked.wait(request)
+            if self._takes_any or padding.fits(self.limits, offset, end - offset, buffers):
                 await self.driver.preadv(offset, buffers)
             else:
-                await bounce.read(self.driver, offset, buffers)
+                await padding.read(self, offset, buffers)
         except OSError as error:
-            raise self._failed("read", offset, length, error) from error
+            raise self.failed("read", offset, length, error) from error
         finally:
-            self._end()
+            self.end(request)
 
     @home
-    async def pwritev(self, offset: int, buffers: Buffers) -> None:
-        """Write ``buffers`` at byte ``offset``; the data survives a crash only after ``flush``."""
+    async def pwritev(self, offset: int, buffers: Buffers, flags: int = 0) -> None:
+        """Write ``buffers`` at byte ``offset``; the data survives a crash only after ``flush``, or with FUA.
+
+        Past the end it grows, when the driver can (ENOSPC otherwise).
+        """
         length = buffers.nbytes
-        self._begin_write("write", offset, length)
+        self._check_write("write", offset, length)
+        if flags & ZERO_WRITE:
+            await self.write_zeroes(offset, length, flags)
+            return
+        if self.detect_zeroes != "off" and length:
+            from asyncemu.block.zero_detection import is_zero
+
+            if is_zero(buffers):
+                may_unmap = MAY_UNMAP if self.detect_zeroes == "unmap" else 0
+                await self.write_zeroes(offset, length, flags | may_unmap)
+                return
+        if flags & (SERIALISING | WRITE_COMPRESSED) or (
+            not self._takes_any and not padding.fits(self.limits, offset, length, buffers)
+        ):
+            await self.write_special(offset, length, buffers, flags)
+            return
+        end = offset + length
+        if end > self.size and not self.driver.growable:
+            self._no_space(offset, length)
+        request = self.begin(offset, end)
         try:
-            if self._any_alignment:
-                await self.driver.pwritev(offset, buffers)
+            if self.tracked.serialising:
+                await self.tracked.wait(request)
+            if flags:
+                await self.driver_pwritev(offset, buffers, flags)
             else:
-                await self._write_aligned(offset, length, buffers)
+                await self.driver.pwritev(offset, buffers)
+            self.written(end)
         except OSError as error:
-            raise self._failed("write", offset, length, error) from error
+            raise self.failed("write", offset, length, error) from error
         finally:
-            self._end()
+            self.end(request)
+
+    @home
+    async def write_zeroes(self, offset: int, length: int, flags: int = 0) -> None:
+        """Make the bytes read as zero. Flags: MAY_UNMAP (the storage may be given back), FUA, NO_FALLBACK."""
+        from asyncemu.block.zeroes import write_zeroes
+
+        self._check_write("write zeroes", offset, length)
+        await write_zeroes(self, offset, length, flags)
+
+    @home
+    async def discard(self, offset: int, length: int) -> None:
+        """The bytes are not needed any more; they may read as anything until written. Nothing without ``discards``."""
+        from asyncemu.block.discarding import discard
+
+        self._check_write("discard", offset, length)
+        await discard(self, offset, length)
 
     @home
     async def flush(self) -> None:
         """All completed writes survive a crash of the host when this returns."""
-        self._begin("flush", 0, 0)
-        try:
-            await self.driver.flush()
-        except OSError as error:
-            raise BlockError(self.name, error.errno or errno.EIO, "flush") from error
-        finally:
-            self._end()
+        from asyncemu.block.flushing import flush
+
+        if self._closed:
+            self._refuse("flush", 0, 0)
+        await flush(self)
 
     @home
-    async def discard(self, offset: int, length: int) -> None:
-        """The bytes are not needed any more; they may read as anything until written."""
-        self._begin_write("discard", offset, length)
-        try:
-            start, end = bounce.inner_blocks(self.driver, offset, length)
-            if start < end:
-                async with self._order.turn(start, end, exclusive=False):
-                    await self.driver.discard(start, end - start)
-        except OSError as error:
-            raise self._failed("discard", offset, length, error) from error
-        finally:
-            self._end()
+    async def block_status(self, offset: int, length: int, want_zero: bool = True) -> BlockStatus:
+        """What this node (not its backing file) says of the first of ``length`` bytes; length 0 only at the end."""
+        from asyncemu.block.status import block_status
+
+        if self._closed or offset < 0 or length < 0:
+            self._refuse("block status", offset, length)
+        return await block_status(self, offset, length, want_zero)
 
     @home
-    async def write_zeroes(self, offset: int, length: int, *, may_unmap: bool = False) -> None:
-        """Make the bytes read as zero; ``may_unmap`` allows giving their storage back."""
-        self._begin_write("write zeroes", offset, length)
-        try:
-            start, end = bounce.inner_blocks(self.driver, offset, length)
-            if start < end and self._can_write_zeroes and await self._zero_blocks(start, end, may_unmap):
-                await self._write_zero_bytes(offset, start)
-                await self._write_zero_bytes(end, offset + length)
-            else:
-                await self._write_zero_bytes(offset, offset + length)
-        except OSError as error:
-            raise self._failed("write zeroes", offset, length, error) from error
-        finally:
-            self._end()
+    async def truncate(
+        self, size: int, *, exact: bool = False, preallocation: Preallocation = "off", zero: bool = False
+    ) -> None:
+        """Make it ``size`` bytes, at least that when not ``exact``. ConfigError: the driver can't do it that way."""
+        from asyncemu.block.truncation import truncate
 
-    # ---- users and home
+        self._check_write("truncate", 0, 0)
+        await truncate(self, size, exact=exact, preallocation=preallocation, zero=zero)
 
     @home
-    def add_user(self, user: BlockUser) -> None:
-        """``user`` will send requests: drained sections ask it to be quiet. EBUSY when it lives in another context."""
-        if user.context is not self.context:
-            raise BlockError(self.name, errno.EBUSY, f"lives in {self.context.name}, {user.id} in {user.context.name}")
-        self.users.append(user)
+    async def pread(self, offset: int, length: int) -> bytearray:
+        """``length`` bytes from byte ``offset`` on."""
+        data = bytearray(length)
+        if length:
+            await self.preadv(offset, Buffers((memoryview(data),)))
+        return data
 
     @home
-    def remove_user(self, user: BlockUser) -> None:
-        """``user`` sends no more. Nothing, when it never did."""
-        if user in self.users:
-            self.users.remove(user)
+    async def pwrite_sync(self, offset: int, data: bytes) -> None:
+        """Write ``data`` and flush."""
+        await self.pwritev(offset, Buffers.of(data))
+        await self.flush()
+
+    @home
+    async def debug_event(self, event: str) -> None:
+        """Pass ``event`` to the blkdebug here or below; nothing when there is none."""
+        node: BlockNode | None = self
+        while node is not None and node.debugged:
+            if node.driver.defines("debug_event"):
+                await node.driver.debug_event(event)
+                return
+            node = node.primary_child.node if node.primary_child is not None else None
+
+    # ---- for the modules of the path (zeroes.py and so on)
+
+    def begin(self, start: int, end: int, serialising: bool = False) -> TrackedRequest:
+        """A request is in flight from here on; ``end`` it."""
+        self.in_flight += 1
+        return self.tracked.begin(start, end, serialising)
+
+    def end(self, request: TrackedRequest) -> None:
+        """The other end of ``begin``."""
+        self.tracked.end(request)
+        self.in_flight -= 1
+        if not self.in_flight and self._idle is not None:
+            self._idle.set_result(None)
+            self._idle = None
+
+    def written(self, end: int) -> None:
+        """A write of bytes before ``end`` is done."""
+        self.write_generation += 1
+        if end > self.size:
+            self.size = end
+            self.tell_parents_of_resize()
+
+    def tell_parents_of_resize(self) -> None:
+        """Parents that are no nodes want to know: a device tells its guest."""
+        for edge in self.parents:
+            edge.parent.child_resized(edge)
+
+    async def driver_pwritev(self, offset: int, buffers: Buffers, flags: int) -> None:
+        """The driver's ``pwritev`` with the flags that it knows; FUA by a flush where it does not."""
+        driver = self.driver
+        if flags & WRITE_COMPRESSED:
+            await driver.pwritev_compressed(offset, buffers)
+        elif known := flags & driver.write_flags:
+            await driver.pwritev(offset, buffers, known)  # type: ignore[call-arg]  # it says so by write_flags
+        else:
+            await driver.pwritev(offset, buffers)
+        if flags & FUA and (flags & WRITE_COMPRESSED or not driver.write_flags & FUA):
+            self.write_generation += 1
+            await self.flush()
+
+    def failed(self, what: str, offset: int, length: int, error: OSError) -> BlockError:
+        """``error`` of the driver, with the node and the request."""
+        return BlockError(self.name, error.errno or errno.EIO, f"{what} of {length} bytes at {offset}")
+
+    # ---- edges
+
+    @property
+    def primary_child(self) -> BlockChild | None:
+        """The child that this node is about."""
+        from asyncemu.block.flags import ROLE_PRIMARY
+
+        return next((edge for edge in self.children if edge.role & ROLE_PRIMARY), None)
+
+    @property
+    def backing(self) -> BlockChild | None:
+        """The child that is read where nothing is allocated here."""
+        return next((edge for edge in self.children if edge.role & ROLE_COW), None)
+
+    @property
+    def filtered(self) -> BlockChild | None:
+        """The child that a filter passes requests on to."""
+        return next((edge for edge in self.children if edge.role & ROLE_FILTERED), None)
+
+    def data_children(self) -> list[BlockChild]:
+        """Those that hold data or metadata of this node: what a flush goes on to."""
+        return [edge for edge in self.children if edge.role & (ROLE_DATA | ROLE_METADATA | ROLE_FILTERED)]
+
+    def attach(self, edge: BlockChild) -> None:
+        """``edge`` leads from here to a node below; the driver gets it under the edge's name. No permissions yet."""
+        self.children.append(edge)
+        edge.node.parents.append(edge)
+        setattr(self.driver, edge.name, edge)
+        self.debugged = self.debugged or edge.node.debugged
+
+    def detach(self, edge: BlockChild) -> None:
+        """The other end of ``attach``."""
+        self.children.remove(edge)
+        edge.node.parents.remove(edge)
+        setattr(self.driver, edge.name, None)
+
+    def has_node_parents(self) -> bool:
+        """Is there a node over it?"""
+        return any(isinstance(edge.parent, BlockNode) for edge in self.parents)
+
+    def child_resized(self, edge: BlockChild) -> None:
+        """The node at the end of ``edge`` has another size."""
+        size = self.driver.child_resized(edge)
+        if size is not None and size != self.size:
+            self.size = size
+            self.tell_parents_of_resize()
+
+    # ---- home
 
     @home
     async def detach_context(self) -> None:
@@ -143,6 +347,14 @@ class BlockNode:
         await self.driver.attach_context()
 
     # ---- life cycle
+
+    @home
+    async def open(self) -> None:
+        """Open the driver, whose children are set. Raises what it raises."""
+        self.size = await self.driver.open()
+        self._opened = True
+        self.read_only = self.driver.read_only or not self.driver.defines("pwritev")
+        self.set_limits()
 
     @home
     async def drain(self) -> None:
@@ -164,61 +376,73 @@ class BlockNode:
                 await self.flush()
         finally:
             self._closed = True
-            await self.driver.close()
+            try:
+                await self.driver.close()
+            finally:
+                self._let_go()
+
+    @home
+    async def abandon(self) -> None:
+        """Opening has failed, in the driver or behind it: close what is open, without a flush."""
+        self._closed = True
+        try:
+            if self._opened:
+                await self.driver.close()
+        finally:
+            self._let_go()
+
+    async def write_special(self, offset: int, length: int, buffers: Buffers, flags: int) -> None:
+        """A write that is compressed, serialising, or does not fit the driver."""
+        if flags & WRITE_COMPRESSED and not self.driver.defines("pwritev_compressed"):
+            raise BlockError(self.name, errno.ENOTSUP, f"compressed write of {length} bytes at {offset}")
+        end = offset + length
+        if end > self.size and not self.driver.growable:
+            self._no_space(offset, length)
+        start, stop = padding.outer_blocks(self.limits.request_alignment, offset, length)
+        modifies = (start, stop) != (offset, end)
+        cuts = stop > max(end, self.size) and self.driver.growable
+        # What the padding of the last block adds is cut off again: nobody else may make it longer meanwhile.
+        request = self.begin(start, TO_INFINITY if cuts else stop, serialising=modifies or bool(flags & SERIALISING))
+        try:
+            if self.tracked.serialising:
+                await self.tracked.wait(request, no_wait=bool(flags & NO_WAIT))
+            if not modifies and padding.fits(self.limits, offset, length, buffers):
+                await self.driver_pwritev(offset, buffers, flags)
+            else:
+                await padding.write(self, offset, buffers, flags)
+            if cuts:
+                await self.driver.truncate(max(end, self.size), exact=True, preallocation="off", zero=False)
+            self.written(end)
+        except OSError as error:
+            raise self.failed("write", offset, length, error) from error
+        finally:
+            self.end(request)
 
     # ---- private
 
-    async def _write_aligned(self, offset: int, length: int, buffers: Buffers) -> None:
-        start, end = bounce.outer_blocks(self.driver, offset, length)
-        modifies = (start, end) != (offset, offset + length)
-        async with self._order.turn(start, end, exclusive=modifies):
-            if bounce.fits(self.driver, offset, length, buffers):
-                await self.driver.pwritev(offset, buffers)
-            else:
-                await bounce.write(self.driver, offset, buffers)
+    def _let_go(self) -> None:
+        below = [edge.node for edge in self.children]
+        for edge in list(self.children):
+            self.detach(edge)
+        refresh_permissions(below)
 
-    async def _zero_blocks(self, start: int, end: int, may_unmap: bool) -> bool:
-        """Ask the driver; False when it can't do that here."""
-        async with self._order.turn(start, end, exclusive=False):
-            try:
-                await self.driver.write_zeroes(start, end - start, may_unmap=may_unmap)
-            except OSError as error:
-                if error.errno != errno.EOPNOTSUPP:
-                    raise
-                return False
-        return True
+    def _zero_past_the_end(self, offset: int, buffers: Buffers) -> Buffers:
+        inside, outside = buffers.split(max(self.size - offset, 0))
+        outside.fill_zero()
+        return inside
 
-    async def _write_zero_bytes(self, start: int, end: int) -> None:
-        while start < end:
-            zeroes = bounce.zeroes(self.driver, start, end)
-            if self._any_alignment:
-                await self.driver.pwritev(start, Buffers([zeroes]))
-            else:
-                await self._write_aligned(start, len(zeroes), Buffers([zeroes]))
-            start += len(zeroes)
-
-    def _begin(self, what: str, offset: int, length: int) -> None:
-        if offset < 0 or offset + length > self.size:
-            raise BlockError(self.name, errno.EINVAL, f"{what} of {length} bytes at {offset}, size {self.size}")
-        if self._closed:
-            raise BlockError(self.name, errno.ESHUTDOWN, what)
-        self.in_flight += 1
-
-    def _begin_write(self, what: str, offset: int, length: int) -> None:
+    def _check_write(self, what: str, offset: int, length: int) -> None:
         if self.read_only:
             raise BlockError(self.name, errno.EROFS, f"{what} of {length} bytes at {offset}")
-        if length < 0:
-            raise BlockError(self.name, errno.EINVAL, f"{what} of {length} bytes at {offset}")
-        self._begin(what, offset, length)
+        if self._closed or offset < 0 or length < 0:
+            self._refuse(what, offset, length)
 
-    def _end(self) -> None:
-        self.in_flight -= 1
-        if not self.in_flight and self._idle is not None:
-            self._idle.set_result(None)
-            self._idle = None
+    def _refuse(self, what: str, offset: int, length: int) -> None:
+        number = errno.ESHUTDOWN if self._closed else errno.EINVAL
+        raise BlockError(self.name, number, f"{what} of {length} bytes at {offset}")
 
-    def _failed(self, what: str, offset: int, length: int, error: OSError) -> BlockError:
-        return BlockError(self.name, error.errno or errno.EIO, f"{what} of {length} bytes at {offset}")
+    def _no_space(self, offset: int, length: int) -> None:
+        raise BlockError(self.name, errno.ENOSPC, f"write of {length} bytes at {offset}, size {self.size}")
 
     def __repr__(self) -> str:
         return f"<BlockNode {self.name} ({self.driver.name})>"

@@ -3,22 +3,21 @@
 
 from __future__ import annotations
 
-from pydantic import Field
-
 from asyncemu.block.driver import BlockDriver, BlockDriverOptions
 from asyncemu.loop import Clock, ClockKind, MonotonicSource
 from asyncemu.memory.buffers import Buffers
+from asyncemu.plain_options import option
 from asyncemu.size import Size
 
 
 class NullOptions(BlockDriverOptions):
     """Keys of the ``null-co`` driver; QEMU's names."""
 
-    size: Size = Field(default=1 << 30, description="Size of the disk.")
-    read_zeroes: bool = Field(
+    size: Size = option(default=1 << 30, description="Size of the disk.")
+    read_zeroes: bool = option(
         default=False, description="Reads give zeroes; otherwise they leave the buffers as they are."
     )
-    latency_ns: int = Field(default=0, ge=0, description="Time that a request takes, in nanoseconds.")
+    latency_ns: int = option(default=0, ge=0, description="Time that a request takes, in nanoseconds.")
 
 
 class NullDriver(BlockDriver[NullOptions], name="null-co"):
@@ -45,7 +44,7 @@ class NullDriver(BlockDriver[NullOptions], name="null-co"):
     async def discard(self, offset: int, length: int) -> None:
         await self._pass_time()
 
-    async def write_zeroes(self, offset: int, length: int, *, may_unmap: bool = False) -> None:
+    async def write_zeroes(self, offset: int, length: int, flags: int = 0) -> None:
         await self._pass_time()
 
     async def _pass_time(self) -> None:

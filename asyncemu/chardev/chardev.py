@@ -26,9 +26,10 @@ from asyncemu.chardev.escape import MuxCommand
 from asyncemu.chardev.frontend import ChardevEvent, Frontend, FrontendPort, SinglePort
 from asyncemu.chardev.mux import Mux
 from asyncemu.errors import ChardevError
+from asyncemu.host_path import HostPath
 from asyncemu.loop import AioContext, HasHome, any_thread, home
-from asyncemu.plugin_options import HostPath
-from asyncemu.plugins import Options, Plugin
+from asyncemu.options import Options
+from asyncemu.plugins import Plugin
 
 logger: Final = logging.getLogger("asyncemu.chardev")
 

@@ -10,7 +10,7 @@ from pydantic import Field
 from asyncemu.chardev.chardev import Chardev, ChardevOptions
 from asyncemu.chardev.descriptor import Sink, Source
 from asyncemu.chardev.frontend import ChardevEvent
-from asyncemu.plugin_options import HostPath
+from asyncemu.host_path import HostPath
 
 
 class FileOptions(ChardevOptions):

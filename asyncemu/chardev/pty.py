@@ -20,7 +20,7 @@ from pydantic import Field
 from asyncemu.chardev.chardev import Chardev, ChardevOptions, logger
 from asyncemu.chardev.descriptor import Sink, Source
 from asyncemu.chardev.frontend import ChardevEvent
-from asyncemu.plugin_options import HostPath
+from asyncemu.host_path import HostPath
 
 #: Seconds between two looks, as in QEMU.
 LOOK_INTERVAL: Final = 1.0

@@ -24,7 +24,7 @@ from asyncemu.chardev.chardev import Chardev, ChardevOptions, logger
 from asyncemu.chardev.descriptor import Sink, Source
 from asyncemu.chardev.frontend import ChardevEvent
 from asyncemu.errors import ChardevError, ConfigError
-from asyncemu.plugin_options import HostPath
+from asyncemu.host_path import HostPath
 
 #: Seconds until accept is tried again after the host had no descriptor or memory for it. Arbitrary.
 ACCEPT_PAUSE: Final = 1.0

@@ -40,6 +40,7 @@ def command(options: argparse.Namespace) -> int:
 
 
 def _summary(config: VmConfig) -> Iterator[tuple[str, str]]:
+    from asyncemu.plain_options_pydantic import given_options
     from asyncemu.size import size_text
 
     machine = config.machine
@@ -59,7 +60,7 @@ def _summary(config: VmConfig) -> Iterator[tuple[str, str]]:
     for kind, parts in (("chardev", config.chardevs), ("blockdev", config.blockdevs), ("device", config.devices)):
         for part in parts:
             name = part.plugin.name or part.plugin.__qualname__
-            given = part.options.model_dump(by_alias=True, exclude_defaults=True)
+            given = given_options(part.options)
             facts = [f"{name} {part.identity}".rstrip(), *(f"{key} {_brief(value)}" for key, value in given.items())]
             yield kind, ", ".join(facts)
 

@@ -63,7 +63,7 @@ def _describe(name: str) -> list[str]:
     from asyncemu.errors import ConfigError
     from asyncemu.machine import MachineOptions
     from asyncemu.plugin_options import DRIVER_KEY, IDENTITY_KEY
-    from asyncemu.plugins import nearest
+    from asyncemu.spelling import nearest
 
     lines: list[str] = []
     if name == _MACHINE:

@@ -87,7 +87,7 @@ class Parser(argparse.ArgumentParser):
         options, unknown = self.parse_known_args(args, namespace)
         for word in unknown:
             if word.startswith("-"):
-                from asyncemu.plugins import nearest
+                from asyncemu.spelling import nearest
 
                 raise self._error(f"unknown option {word!r}", nearest(word, sorted(self._option_string_actions)))
             raise self._error(f"unexpected argument {word!r}")
@@ -125,7 +125,7 @@ def _refuse_misspelt_command(word: str) -> None:
     """``asyncemu chekc vm.toml`` is not about a file named chekc."""
     if word.startswith("-") or "." in word or os.sep in word or os.path.lexists(word):
         return
-    from asyncemu.plugins import nearest
+    from asyncemu.spelling import nearest
 
     raise ConfigError("command line", f"{word!r} is neither a command nor a file", nearest(word, list(COMMANDS)))
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from asyncemu.errors import ConfigError, ConfigErrors
 from asyncemu.plugin_options import Configured, configure
-from asyncemu.plugins import nearest
+from asyncemu.spelling import nearest
 
 #: Tables within each other: more than any chain of images that makes sense.
 MAX_DEPTH: Final = 32
@@ -23,9 +23,11 @@ def nested_blockdevs(
     ``names`` maps the node-names defined so far to their TOML paths; it grows. A child is opened before its parent, and
     a node may refer to those defined above it only.
     """
-    for child in getattr(node.plugin, "children", ()):
-        value = getattr(node.options, child)
-        path = f"{where}.{child}"
+    for slot in getattr(node.plugin, "children", ()):
+        value = getattr(node.options, slot.name)
+        path = f"{where}.{slot.name.replace('_', '-')}"
+        if not value and slot.optional:
+            continue
         if isinstance(value, dict):
             yield from _nested(value, path, directory, names, depth)
         elif value not in names:
@@ -45,7 +47,7 @@ def _nested(
         yield ConfigError(path, f"is nested more than {MAX_DEPTH} tables deep", "define nodes one after the other")
         return
     try:
-        inner = configure("blockdev", table, path, directory)
+        inner = configure("blockdev", table, path, directory, all_errors=True)
     except ConfigErrors as several:
         yield from several.errors
     except ConfigError as error:

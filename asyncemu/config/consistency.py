@@ -18,8 +18,9 @@ from asyncemu.machine import MachineOptions
 from asyncemu.machine.iothreads import IOThreadEntry, home_conflicts
 from asyncemu.machine.references import references
 from asyncemu.machine.virt import VIRTIO_SLOTS
+from asyncemu.plain_options import AnyOptions
 from asyncemu.plugin_options import IDENTITY_KEY, Configured
-from asyncemu.plugins import Options, nearest
+from asyncemu.spelling import nearest
 from asyncemu.virtio import VirtioDevice
 
 
@@ -83,7 +84,7 @@ def _all_references(
     machine: MachineOptions | None, devices: Sequence[Configured | None]
 ) -> Iterator[tuple[str, str, str]]:
     """(TOML path, table, name) of each reference."""
-    users: list[tuple[Options, str]] = [
+    users: list[tuple[AnyOptions, str]] = [
         (device.options, f"device[{index}]") for index, device in enumerate(devices) if device is not None
     ]
     if machine is not None:

@@ -8,16 +8,17 @@ import types
 import typing
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from annotated_types import Ge, Le, MaxLen
-from pydantic import BaseModel, BeforeValidator
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from asyncemu.host_file import NameOfFile
+from asyncemu.plain_options import AnyOptions
+from asyncemu.plain_options_pydantic import model_of
 from asyncemu.plugins import Plugin, Reference
-from asyncemu.size import parse_size, size_text
+from asyncemu.size import SizeInBytes, size_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +41,14 @@ def first_line(docstring: str | None) -> str:
     return (inspect.cleandoc(docstring or "").splitlines() or [""])[0]
 
 
-def option_helps(model: type[BaseModel], prefix: str = "") -> Iterator[OptionHelp]:
-    """The options of ``model``, in the order of definition; those of inner tables follow theirs."""
-    for name, field in model.model_fields.items():
+def option_helps(options_type: type[AnyOptions], prefix: str = "") -> Iterator[OptionHelp]:
+    """The options of a class, in the order of definition; those of inner tables follow theirs."""
+    for name, field in model_of(options_type).model_fields.items():
         key = prefix + (field.alias or name)
         yield OptionHelp(
             key, _type_text(field.annotation, field.metadata), _default_text(field), field.description or ""
         )
-        inner = _inner_model(field.annotation)
+        inner = _inner_options(field.annotation)
         if inner is not None:
             many = typing.get_origin(field.annotation) is list
             yield from option_helps(inner, f"{key}[]." if many else f"{key}.")
@@ -69,9 +70,11 @@ def _type_text(annotation: Any, metadata: list[Any]) -> str:
     if reference is not None:
         article = "an" if reference.kind[0] in "aeiou" else "a"
         return f"{'node-name' if reference.kind == 'blockdev' else 'id'} of {article} {reference.kind}"
-    if any(isinstance(each, BeforeValidator) and each.func is parse_size for each in _flat(metadata)):
+    if any(isinstance(each, SizeInBytes) for each in _flat(metadata)):
         return "size"
-    if annotation is dict or origin is dict or (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+    if any(isinstance(each, NameOfFile) for each in _flat(metadata)):
+        return "path"
+    if annotation is dict or origin is dict or _inner_options(annotation) is annotation:
         return "table"
     return _plain_type_text(annotation, _flat(metadata))
 
@@ -80,7 +83,7 @@ def _plain_type_text(annotation: Any, metadata: list[Any]) -> str:
     if annotation is str:
         longest = next((each.max_length for each in metadata if isinstance(each, MaxLen)), None)
         return "text" if longest is None else f"text, {longest} characters at most"
-    names: dict[Any, str] = {bool: "true or false", int: "number", float: "number", Path: "path"}
+    names: dict[Any, str] = {bool: "true or false", int: "number", float: "number"}
     text = names.get(annotation, getattr(annotation, "__name__", str(annotation)))
     low = next((each.ge for each in metadata if isinstance(each, Ge)), None)
     high = next((each.le for each in metadata if isinstance(each, Le)), None)
@@ -102,7 +105,7 @@ def _default_text(field: FieldInfo) -> str:
     match default:
         case _ if default is PydanticUndefined:
             return "required"
-        case None | BaseModel() | "" | []:
+        case None | AnyOptions() | "" | []:
             return ""
         case bool():
             return str(default).lower()
@@ -114,7 +117,7 @@ def _default_text(field: FieldInfo) -> str:
             return str(default)
 
 
-def _inner_model(annotation: Any) -> type[BaseModel] | None:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+def _inner_options(annotation: Any) -> type[AnyOptions] | None:
+    if isinstance(annotation, type) and issubclass(annotation, AnyOptions):
         return annotation
-    return next((found for each in typing.get_args(annotation) if (found := _inner_model(each)) is not None), None)
+    return next((found for each in typing.get_args(annotation) if (found := _inner_options(each)) is not None), None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from asyncemu.block import BlockGraph
@@ -64,7 +65,7 @@ def _unwritable_files(
     read_only = bool(getattr(node.options, "read_only", False)) or (read_only and "read-only" not in table)
     path = getattr(node.options, "filename", None)
     errors: list[ConfigError] = []
-    if not read_only and path is not None and path.is_file() and not os.access(path, os.W_OK):
+    if not read_only and path is not None and Path(path).is_file() and not os.access(path, os.W_OK):
         remedy = "set read-only = true if it is only to be read"
         errors.append(ConfigError(f"{where}.filename", f"{path}: permission denied", remedy))
     for key in _children(table, config):

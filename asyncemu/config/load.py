@@ -16,7 +16,7 @@ from asyncemu.errors import ConfigError, ConfigErrors
 from asyncemu.machine import MachineOptions
 from asyncemu.machine.iothreads import configure_iothread
 from asyncemu.plugin_options import Configured, configure, validate
-from asyncemu.plugins import nearest
+from asyncemu.spelling import nearest
 
 ResultT = TypeVar("ResultT")
 
@@ -68,7 +68,7 @@ def check(tables: Mapping[str, Any], directory: Path) -> VmConfig:
     errors: list[ConfigError] = []
     for key in tables:
         if key != "machine" and key not in TABLES:
-            from asyncemu.option_errors import toml_path
+            from asyncemu.spelling import toml_path
 
             errors.append(ConfigError(toml_path("", key), "unknown table", nearest(key, ["machine", *TABLES])))
     machine = _collect(
@@ -106,7 +106,7 @@ def _entries(
 
 
 def _entry(kind: str, directory: Path, table: Mapping[str, Any], where: str) -> Configured:
-    return configure(kind, table, where, directory)
+    return configure(kind, table, where, directory, all_errors=True)
 
 
 def _collect(errors: list[ConfigError], function: Callable[[], ResultT]) -> ResultT | None:

@@ -13,7 +13,7 @@ from typing import Any
 
 from asyncemu.errors import ConfigError
 from asyncemu.plugin_options import IDENTITY_KEY
-from asyncemu.plugins import nearest
+from asyncemu.spelling import nearest
 
 
 def apply_override(tables: dict[str, Any], override: str) -> None:

@@ -13,8 +13,10 @@ from typing import Any, Final
 from asyncemu.config.describe import one_line
 from asyncemu.machine import MachineOptions
 from asyncemu.machine.iothreads import IOThreadOptions
+from asyncemu.plain_options import AnyOptions
+from asyncemu.plain_options_pydantic import model_of
 from asyncemu.plugin_options import DRIVER_KEY, IDENTITY_KEY
-from asyncemu.plugins import Options, Plugin
+from asyncemu.plugins import Plugin
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 
@@ -58,9 +60,9 @@ def vm_schema(kinds: tuple[str, ...] = ("chardev", "blockdev", "device")) -> dic
 def _variant(kind: str, name: str, plugin: type[Plugin[Any]], definitions: dict[str, Any]) -> dict[str, Any]:
     schema = _options_schema(plugin.options_type, f"{kind}.{name}", definitions)
     properties = schema.get("properties", {})
-    for child in getattr(plugin, "children", ()):
+    for child in (slot.name for slot in getattr(plugin, "children", ())):
         # A nested table is a block node, too.
-        key = plugin.options_type.model_fields[child].alias or child
+        key = model_of(plugin.options_type).model_fields[child].alias or child
         properties[key] = {
             "description": properties[key].get("description", ""),
             "anyOf": [{"type": "string"}, {"$ref": f"#/$defs/{kind}"}],
@@ -99,9 +101,9 @@ def _required_identity(kind: str) -> list[str]:
     return [IDENTITY_KEY[kind]] if kind == "chardev" else []
 
 
-def _options_schema(model: type[Options], prefix: str, definitions: dict[str, Any]) -> dict[str, Any]:
-    """The schema of ``model``; what it refers to goes to ``definitions`` under names that begin with ``prefix``."""
-    schema = model.model_json_schema(ref_template=f"#/$defs/{prefix}.{{model}}")
+def _options_schema(options_type: type[AnyOptions], prefix: str, definitions: dict[str, Any]) -> dict[str, Any]:
+    """The schema of a class; what it refers to goes to ``definitions`` under names that begin with ``prefix``."""
+    schema = model_of(options_type).model_json_schema(ref_template=f"#/$defs/{prefix}.{{model}}")
     for name, definition in schema.pop("$defs", {}).items():
         definitions[f"{prefix}.{name}"] = definition
     return schema

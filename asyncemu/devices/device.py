@@ -19,7 +19,8 @@ from typing import Any, ClassVar, Protocol, TypeVar
 from asyncemu import coroutines
 from asyncemu.loop import AioContext, Clocks, HasHome, PostedQueue, any_thread, home
 from asyncemu.memory import AddressSpace
-from asyncemu.plugins import Options, Plugin
+from asyncemu.options import Options
+from asyncemu.plugins import Plugin
 
 OptionsT = TypeVar("OptionsT", bound=Options, covariant=True)
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 from asyncemu.devices.device import Environment
 from asyncemu.devices.mmio_device import MmioDevice
 from asyncemu.devices.register import reg
-from asyncemu.plugins import Options
+from asyncemu.options import Options
 
 
 class GoldfishRtc(MmioDevice[Options], name="goldfish-rtc", size=0x1000):

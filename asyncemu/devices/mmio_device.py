@@ -24,7 +24,7 @@ from typing import Any, ClassVar, TypeVar
 from asyncemu.devices.device import Device, Environment
 from asyncemu.devices.register import Register
 from asyncemu.loop import any_thread, vcpu_thread
-from asyncemu.plugins import Options
+from asyncemu.options import Options
 from asyncemu.vcpu.irq import IrqLine
 
 OptionsT = TypeVar("OptionsT", bound=Options, covariant=True)

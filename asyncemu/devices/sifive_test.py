@@ -7,7 +7,7 @@ from typing import Final
 
 from asyncemu.devices.mmio_device import MmioDevice
 from asyncemu.devices.register import reg
-from asyncemu.plugins import Options
+from asyncemu.options import Options
 
 #: The low half of the value says what to do; behind FAIL the high half is a code.
 FAIL: Final = 0x3333

@@ -18,7 +18,8 @@ from asyncemu.devices.device import Environment
 from asyncemu.devices.mmio_device import MmioDevice
 from asyncemu.devices.register import reg
 from asyncemu.loop import any_thread, home
-from asyncemu.plugins import Options, Reference
+from asyncemu.options import Options
+from asyncemu.plugins import Reference
 
 FIFO_SIZE: Final = 16
 #: Bytes taken from the guest and not yet by the chardev before the transmitter reads as full: what a kernel prints at

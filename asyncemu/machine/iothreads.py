@@ -16,8 +16,8 @@ from pydantic import Field, model_validator
 from asyncemu.errors import ConfigError
 from asyncemu.loop import IOThreadParameters
 from asyncemu.machine.references import references
+from asyncemu.options import Options
 from asyncemu.plugin_options import Configured, take_identity, validate
-from asyncemu.plugins import Options
 
 #: ns; longer than a second of polling is a mistake.
 _MAX_POLL = 1_000_000_000

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from asyncemu.block import BlockGraph, BlockNode, move_nodes
-from asyncemu.block.drain import quiet, users_of
+from asyncemu.block.drain import drained_all
 from asyncemu.chardev import Chardev, MuxCommand
 from asyncemu.devices import Device, Environment
 from asyncemu.errors import AsyncemuError, ConfigError
@@ -306,10 +306,7 @@ class Machine:
         if self._resuming is not None:
             await self._resuming
         # Until the machine goes on: what the guest had rung for and was not popped yet stays in its rings.
-        nodes = list(self.block.nodes.values())
-        await self._quiet.enter_async_context(quiet(users_of(nodes)))
-        for node in nodes:
-            await node.context.call(node.drain)
+        await self._quiet.enter_async_context(drained_all(self.block.nodes.values()))
 
     @home
     async def reset(self) -> None:

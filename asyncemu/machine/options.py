@@ -8,8 +8,9 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, ValidationInfo
 
 from asyncemu.chardev.address import InetAddress, parse_address
-from asyncemu.plugin_options import HostPath, relative_to_config
-from asyncemu.plugins import Options, Reference
+from asyncemu.host_path import HostPath, relative_to_config
+from asyncemu.options import Options
+from asyncemu.plugins import Reference
 from asyncemu.size import Size
 
 #: Bytes; Linux's own limit for riscv64 is 1024, with the terminating zero.

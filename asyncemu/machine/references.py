@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from asyncemu.errors import ConfigError
-from asyncemu.plugins import Options, Plugin, Reference
+from asyncemu.plain_options import AnyOptions
+from asyncemu.plain_options_pydantic import model_of
+from asyncemu.plugins import Plugin, Reference
 
 #: How a message calls the things of each table.
 _CALLED = {
@@ -18,18 +20,18 @@ _CALLED = {
 }
 
 
-def references(options: Options, where: str) -> Iterator[tuple[str, str, str, str]]:
+def references(options: AnyOptions, where: str) -> Iterator[tuple[str, str, str, str]]:
     """(TOML path, field, table, name) of every reference in ``options`` and in the tables inside; no empty names."""
-    for field_name, field in type(options).model_fields.items():
+    for field_name, field in model_of(type(options)).model_fields.items():
         value = getattr(options, field_name)
         path = f"{where}.{field.alias or field_name}"
         for marker in field.metadata:
             if isinstance(marker, Reference) and value:
                 yield path, field_name, marker.kind, value
-        if isinstance(value, Options):
+        if isinstance(value, AnyOptions):
             yield from references(value, path)
         for index, inner in enumerate(value if isinstance(value, list) else ()):
-            if isinstance(inner, Options):
+            if isinstance(inner, AnyOptions):
                 yield from references(inner, f"{path}[{index}]")
 
 

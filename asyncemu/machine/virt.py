@@ -17,7 +17,7 @@ from asyncemu.devices.uart16550 import Uart16550, UartOptions
 from asyncemu.errors import ConfigError
 from asyncemu.machine.device_tree import Node, u64
 from asyncemu.memory import AddressSpace, GuestRam
-from asyncemu.plugins import Options
+from asyncemu.options import Options
 from asyncemu.vcpu.tcg.riscv import MEIP, NS_PER_TICK, SEIP
 from asyncemu.virtio.device import VirtioDevice
 from asyncemu.virtio.mmio import VirtioMmio

@@ -11,7 +11,7 @@ from typing import Any, Final, Self, TypeVar
 from asyncemu.devices import Device, Environment, MmioDevice
 from asyncemu.loop import AioContext, Clocks, home
 from asyncemu.memory import AddressSpace, GuestRam
-from asyncemu.plugins import Options
+from asyncemu.options import Options
 from asyncemu.testing.interrupt import IrqRecorder
 from asyncemu.testing.mmio_bus import DeviceRegisters, MmioBus
 from asyncemu.testing.queue_driver import GuestAllocator

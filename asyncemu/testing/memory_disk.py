@@ -13,20 +13,19 @@ from __future__ import annotations
 import asyncio
 import os
 
-from pydantic import Field
-
 from asyncemu.block.driver import BlockDriver, BlockDriverOptions
 from asyncemu.block.iovec import aligned
 from asyncemu.memory.buffers import Buffers
+from asyncemu.plain_options import option
 from asyncemu.size import Size
 
 
 class MemoryDiskOptions(BlockDriverOptions):
     """Keys of the ``memory`` driver."""
 
-    size: Size = Field(default=1 << 20, description="Size of the disk.")
-    request_alignment: int = Field(default=1, ge=1, description="Offsets and lengths that it insists on, in bytes.")
-    memory_alignment: int = Field(
+    size: Size = option(default=1 << 20, description="Size of the disk.")
+    request_alignment: int = option(default=1, ge=1, description="Offsets and lengths that it insists on, in bytes.")
+    memory_alignment: int = option(
         default=1, ge=1, description="Buffer addresses that it insists on, in bytes; a page at most."
     )
 
@@ -40,8 +39,8 @@ class MemoryDisk(BlockDriver[MemoryDiskOptions], name="memory"):
     async def open(self) -> int:
         """The size in bytes; the contents are zero."""
         self.data = bytearray(self.options.size)
-        self.request_alignment = self.options.request_alignment
-        self.memory_alignment = self.options.memory_alignment
+        self.limits.request_alignment = self.options.request_alignment
+        self.limits.memory_alignment = self.options.memory_alignment
         #: Cleared, requests wait at their beginning until it is set; in the node's home, both.
         self.gate = asyncio.Event()
         self.gate.set()
@@ -68,7 +67,7 @@ class MemoryDisk(BlockDriver[MemoryDiskOptions], name="memory"):
     async def discard(self, offset: int, length: int) -> None:
         await self._begin("discard", offset, length)
 
-    async def write_zeroes(self, offset: int, length: int, *, may_unmap: bool = False) -> None:
+    async def write_zeroes(self, offset: int, length: int, flags: int = 0) -> None:
         await self._begin("write_zeroes", offset, length)
         self._store(offset, bytes(length))
 
@@ -90,12 +89,12 @@ class MemoryDisk(BlockDriver[MemoryDiskOptions], name="memory"):
 
     async def _begin(self, method: str, offset: int, length: int, buffers: Buffers | None = None) -> None:
         self.requests.append((method, offset, length))
-        alignment = self.request_alignment
+        alignment = self.limits.request_alignment
         assert not self.closed, "request after close"
         assert not (offset % alignment or length % alignment), f"{method} of {length} bytes at {offset} is not aligned"
         assert offset >= 0 and offset + length <= -(-len(self.data) // alignment) * alignment, "out of bounds"
-        if buffers is not None and self.memory_alignment > 1:
-            assert aligned(buffers, self.memory_alignment, alignment), f"{method}: buffers are not aligned"
+        if buffers is not None and self.limits.memory_alignment > 1:
+            assert aligned(buffers, self.limits.memory_alignment, alignment), f"{method}: buffers are not aligned"
         if not self.gate.is_set():
             await self.gate.wait()
         if method in self.errors:

@@ -9,7 +9,14 @@ from typing import Annotated, Final
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from asyncemu.block import BlockNode, move_nodes
+from asyncemu.block import BlockBackend, BlockNode, move_nodes
+from asyncemu.block.flags import (
+    MAY_UNMAP,
+    PERM_CONSISTENT_READ,
+    PERM_RESIZE,
+    PERM_WRITE,
+    PERM_WRITE_UNCHANGED,
+)
 from asyncemu.coroutines import reschedule_self
 from asyncemu.errors import BlockError, GuestError
 from asyncemu.loop import AioContext, IOThread, current_context
@@ -93,6 +100,7 @@ class BlkOptions(VirtioOptions):
     num_queues: int = Field(default=1, ge=1, le=64, description="Request queues.")
     queue_size: int = Field(default=256, ge=2, le=1024, description="Entries of each queue: a power of two.")
     logical_block_size: int = Field(default=512, ge=512, le=4096, description="Bytes; a power of two.")
+    share_rw: bool = Field(default=False, description="Let others write the same disk.")
     discard: bool = Field(default=True, description="Offer discard to the guest.")
     write_zeroes: bool = Field(default=True, description="Offer write-zeroes to the guest.")
     iothread_vq_mapping: list[VqMapping] = Field(
@@ -158,8 +166,13 @@ class VirtioBlk(VirtioDevice[BlkOptions], name="virtio-blk", device_id=2):
         return iothread.aio_context
 
     async def realize(self) -> None:
-        self.drive.add_user(self)
         options, config = self.options, self.config
+        permissions = PERM_CONSISTENT_READ | (0 if self.drive.read_only else PERM_WRITE)
+        shared = PERM_CONSISTENT_READ | PERM_WRITE_UNCHANGED | PERM_RESIZE | (PERM_WRITE if options.share_rw else 0)
+        self.backend = BlockBackend(self.id, self.context, permissions, shared)
+        self.backend.user = self
+        self.backend.on_resize = self._resized
+        await self.backend.insert(self.drive)
         config.capacity = self.drive.size // SECTOR
         # Two descriptors of a request are its header and its status.
         config.seg_max = max(options.queue_size - 2, 1)
@@ -173,10 +186,15 @@ class VirtioBlk(VirtioDevice[BlkOptions], name="virtio-blk", device_id=2):
 
     async def unrealize(self) -> None:
         await super().unrealize()
-        self.drive.remove_user(self)
+        await self.backend.remove()
+
+    def _resized(self) -> None:
+        """5.2.5: the driver reads the new capacity when it is told."""
+        self.config.capacity = self.backend.size // SECTOR
+        self.config_changed()
 
     async def before_move(self, context: AioContext) -> None:
-        await move_nodes(self.drive, context, self)
+        await move_nodes(self.drive, context, [self.backend])
 
     @virtqueue(size="queue_size", count="num_queues")
     async def requestq(self, request: Chain) -> None:
@@ -186,7 +204,7 @@ class VirtioBlk(VirtioDevice[BlkOptions], name="virtio-blk", device_id=2):
         kind, _, sector = _header.unpack(request.readable.take(_header.size))
         status = request.writable.take_last(1)
         try:
-            if self.drive.context.in_home():
+            if self.backend.context.in_home():
                 result = await self._serve(kind, sector * SECTOR, request)
             else:
                 result = await self._serve_away(kind, sector * SECTOR, request)
@@ -199,7 +217,7 @@ class VirtioBlk(VirtioDevice[BlkOptions], name="virtio-blk", device_id=2):
         """From a queue with a home of its own: the request goes to the drive's, and comes back to be pushed."""
         here = current_context()
         assert here is not None
-        await reschedule_self(self.drive.context)
+        await reschedule_self(self.backend.context)
         try:
             return await self._serve(kind, offset, request)
         finally:
@@ -209,17 +227,17 @@ class VirtioBlk(VirtioDevice[BlkOptions], name="virtio-blk", device_id=2):
         if kind == IN:
             if not self._fits(offset, request.writable):
                 return IO_ERROR
-            await self.drive.preadv(offset, request.writable)
+            await self.backend.preadv(offset, request.writable)
             return OK
         if kind == OUT:
             if not self._fits(offset, request.readable):
                 return IO_ERROR
-            await self.drive.pwritev(offset, request.readable)
+            await self.backend.pwritev(offset, request.readable)
             if not self.has(F_FLUSH):
-                await self.drive.flush()
+                await self.backend.flush()
             return OK
         if kind == FLUSH:
-            await self.drive.flush()
+            await self.backend.flush()
             return OK
         if kind == GET_ID:
             request.writable.write(self.options.serial.encode()[:ID_LENGTH].ljust(ID_LENGTH, b"\0"))
@@ -232,7 +250,7 @@ class VirtioBlk(VirtioDevice[BlkOptions], name="virtio-blk", device_id=2):
         """5.2.6.1: whole blocks, within the disk."""
         length = data.nbytes
         block = self.options.logical_block_size
-        return not (offset % block or length % block) and 0 < length <= self.drive.size - offset
+        return not (offset % block or length % block) and 0 < length <= self.backend.size - offset
 
     async def _ranges(self, kind: int, data: Buffers) -> bytes:
         if not data.nbytes or data.nbytes % _segment.size or data.nbytes > MAX_SEGMENTS * _segment.size:
@@ -242,14 +260,14 @@ class VirtioBlk(VirtioDevice[BlkOptions], name="virtio-blk", device_id=2):
         for sector, count, flags in _segment.iter_unpack(data.tobytes()):
             if flags & ~UNMAP or (kind == DISCARD and flags):
                 return UNSUPPORTED
-            if count > MAX_SEGMENT_SECTORS or (sector + count) * SECTOR > self.drive.size:
+            if count > MAX_SEGMENT_SECTORS or (sector + count) * SECTOR > self.backend.size:
                 return IO_ERROR
             segments.append((sector * SECTOR, count * SECTOR, flags))
         for offset, length, flags in segments:
             if kind == DISCARD:
-                await self.drive.discard(offset, length)
+                await self.backend.discard(offset, length)
             else:
-                await self.drive.write_zeroes(offset, length, may_unmap=bool(flags & UNMAP))
+                await self.backend.write_zeroes(offset, length, MAY_UNMAP if flags & UNMAP else 0)
         if not self.has(F_FLUSH):
-            await self.drive.flush()
+            await self.backend.flush()
         return OK

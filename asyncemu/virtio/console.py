@@ -18,7 +18,8 @@ from asyncemu.chardev import Chardev
 from asyncemu.devices import Environment
 from asyncemu.errors import AsyncemuError, GuestError
 from asyncemu.loop import AioContext, home
-from asyncemu.plugins import Options, Reference
+from asyncemu.options import Options
+from asyncemu.plugins import Reference
 from asyncemu.virtio.chain import Chain
 from asyncemu.virtio.console_port import ConsolePort
 from asyncemu.virtio.device import VirtioDevice

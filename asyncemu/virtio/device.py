@@ -26,7 +26,7 @@ from asyncemu.coroutines import reschedule_self
 from asyncemu.devices import Device, Environment
 from asyncemu.errors import AsyncemuError, GuestError
 from asyncemu.loop import AioContext, PostedQueue, any_thread, home
-from asyncemu.plugins import Options
+from asyncemu.options import Options
 from asyncemu.virtio.defs import F_EVENT_IDX, F_INDIRECT_DESC, F_VERSION_1
 from asyncemu.virtio.options import with_virtio_options
 from asyncemu.virtio.queue_declaration import QueueDeclaration, declared_queues

@@ -7,7 +7,10 @@ from typing import Annotated
 
 from pydantic import Field
 
-from asyncemu.plugins import Options, Reference
+from asyncemu.options import Options
+from asyncemu.plain_options import AnyOptions, PlainOptions
+from asyncemu.plain_options_pydantic import model_of
+from asyncemu.plugins import Reference
 
 
 class VirtioOptions(Options):
@@ -22,11 +25,11 @@ class VirtioOptions(Options):
         return self.iothread
 
 
-def with_virtio_options(options_type: type[Options]) -> type[Options]:
+def with_virtio_options(options_type: type[AnyOptions]) -> type[Options]:
     """``options_type`` and VirtioOptions in one."""
     if issubclass(options_type, VirtioOptions):
         return options_type
-    if options_type is Options:
+    if options_type in (Options, PlainOptions):
         return VirtioOptions
     namespace = {"__module__": options_type.__module__, "__doc__": options_type.__doc__}
-    return type(options_type.__name__, (options_type, VirtioOptions), namespace)
+    return type(options_type.__name__, (model_of(options_type), VirtioOptions), namespace)

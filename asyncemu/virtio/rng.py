@@ -7,7 +7,7 @@ import os
 from typing import Final
 
 from asyncemu.errors import GuestError
-from asyncemu.plugins import Options
+from asyncemu.options import Options
 from asyncemu.virtio.chain import Chain
 from asyncemu.virtio.device import VirtioDevice
 from asyncemu.virtio.queue_declaration import virtqueue

@@ -8,7 +8,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from asyncemu.plugins import Options, Reference
+from asyncemu.options import Options
+from asyncemu.plugins import Reference
 
 
 class VqMapping(Options):

@@ -16,13 +16,14 @@ from hypothesis import strategies as st
 
 import asyncemu.testing.memory_disk  # noqa: F401  # makes the driver "memory" known
 from asyncemu.block import BlockGraph, BlockNode
+from asyncemu.block.flags import MAY_UNMAP
 from asyncemu.coroutines import start
 from asyncemu.loop import AioContext
 from asyncemu.memory.buffers import Buffers
 
 #: No multiple of any alignment.
 SIZE = 5000
-FILE = {"driver": "file", "filename": "disk.img"}
+FILE = {"driver": "file", "filename": "disk.img", "discard": "unmap"}
 NODES: dict[str, dict[str, Any]] = {
     "memory": {"driver": "memory", "size": SIZE},
     "memory, blocks of 512": {"driver": "memory", "size": SIZE, "request-alignment": 512},
@@ -71,7 +72,7 @@ async def apply(node: BlockNode, model: bytearray, number: int, step: tuple[str,
             await node.pwritev(offset, scattered(data, cuts))
             model[offset : offset + length] = data
         case "write_zeroes" | "unmap":
-            await node.write_zeroes(offset, length, may_unmap=what == "unmap")
+            await node.write_zeroes(offset, length, MAY_UNMAP if what == "unmap" else 0)
             model[offset : offset + length] = bytes(length)
         case _:
             await node.flush()

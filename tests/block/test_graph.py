@@ -11,12 +11,13 @@ import pytest
 from asyncemu.block import BlockGraph, BlockNode
 from asyncemu.block.raw import RawDriver
 from asyncemu.errors import ConfigError
+from asyncemu.memory.buffers import Buffers
 from asyncemu.testing.memory_disk import MemoryDisk
 
 
 def below(node: BlockNode) -> BlockNode:
     assert isinstance(node.driver, RawDriver)
-    return node.driver.file
+    return node.driver.file.node
 
 
 def memory(node: BlockNode) -> MemoryDisk:
@@ -69,15 +70,17 @@ async def test_read_only_parent_makes_its_nested_child_read_only(graph: BlockGra
 async def test_close_users_before_what_they_use(graph: BlockGraph) -> None:
     raw = await graph.add_table({"driver": "raw", "node-name": "top", "file": {"driver": "memory"}}, "blockdev[0]")
     disk = memory(below(raw))
+    await raw.pwritev(0, Buffers.of(b"x"))
     await graph.close()
     assert disk.closed
-    assert disk.requests == [("flush", 0, 0)] * 2
+    assert disk.requests == [("pwritev", 0, 1), ("flush", 0, 0)]
 
 
 async def test_close_failing_node_closes_the_others_and_raises_a_group(graph: BlockGraph) -> None:
     first = await graph.add_table({"driver": "memory", "node-name": "first"}, "blockdev[0]")
     second = await graph.add_table({"driver": "memory", "node-name": "second"}, "blockdev[1]")
     memory(second).errors["flush"] = errno.EIO
+    await second.pwritev(0, Buffers.of(b"x"))
     with pytest.raises(ExceptionGroup) as caught:
         await graph.close()
     assert [str(error) for error in caught.value.exceptions] == ["second: flush: Input/output error"]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from asyncemu.block import BlockGraph, BlockNode, drained, move_nodes
+from asyncemu.block import BlockBackend, BlockGraph, BlockNode, drained, move_nodes
 from asyncemu.errors import BlockError, ConfigError
 from asyncemu.loop import AioContext, IOThread
 from asyncemu.memory.buffers import Buffers
@@ -20,9 +20,8 @@ from tests.block.conftest import IMAGE_SIZE, needs_io_uring
 class User:
     """Notes when it is to be quiet."""
 
-    def __init__(self, id: str, context: AioContext, calls: list[str]) -> None:
+    def __init__(self, id: str, calls: list[str]) -> None:
         self.id = id
-        self.context = context
         self.calls = calls
 
     async def quiesce(self) -> None:
@@ -30,6 +29,13 @@ class User:
 
     async def resume(self) -> None:
         self.calls.append(f"{self.id} resumed")
+
+
+async def use(node: BlockNode, id: str, calls: list[str]) -> BlockBackend:
+    backend = BlockBackend(id, node.context)
+    backend.user = User(id, calls)
+    await backend.insert(node)
+    return backend
 
 
 class Clumsy(MemoryDisk):
@@ -106,27 +112,29 @@ async def test_move_fails_all_is_as_it_was(graph: BlockGraph, iothreads: list[IO
     assert await read(top, 0, 512) == bytes(512)
 
 
-async def test_move_user_elsewhere_is_refused_the_mover_is_not_asked(
+async def test_move_backend_elsewhere_is_refused_the_mover_goes_along(
     graph: BlockGraph, iothreads: list[IOThread]
 ) -> None:
     node = await graph.add(MemoryDisk, MemoryDiskOptions(), "disk0")
-    mover, other = (User(name, graph.context, []) for name in ("mover", "other"))
-    node.add_user(mover)
-    node.add_user(other)
+    mover, other = await use(node, "mover", []), await use(node, "other", [])
+    home = iothreads[0].aio_context
 
-    with pytest.raises(BlockError, match="disk0: is used by other in test, not moved: Device or resource busy"):
-        await move_nodes(node, iothreads[0].aio_context, mover)
+    with pytest.raises(BlockError, match="disk0: is used by block device 'other' in test, not moved: Device or resour"):
+        await move_nodes(node, home, [mover])
 
-    node.remove_user(other)
-    await move_nodes(node, iothreads[0].aio_context, mover)
-    assert node.context is iothreads[0].aio_context
+    await other.remove()
+    await move_nodes(node, home, [mover])
+    assert (node.context, mover.context) == (home, home)
+    await home.call(mover.remove)
 
 
-async def test_user_of_another_context_is_refused(graph: BlockGraph, iothreads: list[IOThread]) -> None:
+async def test_backend_of_another_context_is_refused(graph: BlockGraph, iothreads: list[IOThread]) -> None:
     node = await graph.add(MemoryDisk, MemoryDiskOptions(), "disk0")
+    home = iothreads[0].aio_context
+    backend = BlockBackend("dev0", home)
 
     with pytest.raises(BlockError, match="disk0: lives in test, dev0 in io0: Device or resource busy"):
-        node.add_user(User("dev0", iothreads[0].aio_context, []))
+        await home.call(lambda: backend.insert(node))
 
 
 async def test_node_over_one_in_an_iothread_lives_there(graph: BlockGraph, iothreads: list[IOThread]) -> None:
@@ -143,23 +151,25 @@ async def test_drained_asks_users_of_all_that_is_over_the_node(graph: BlockGraph
     calls: list[str] = []
     below = await graph.add(MemoryDisk, MemoryDiskOptions(), "below")
     top = await graph.add_table({"node-name": "top", "driver": "raw", "file": "below"}, "blockdev[1]")
-    below.add_user(User("export", graph.context, calls))
-    top.add_user(User("device", graph.context, calls))
+    export, device = await use(below, "export", calls), await use(top, "device", calls)
 
     async with drained(below):
         inside = list(calls)
 
     assert inside == ["device quiet", "export quiet"]
     assert calls[2:] == ["export resumed", "device resumed"]
+    await export.remove()
+    await device.remove()
 
 
 async def test_drained_leaves_those_below_alone(graph: BlockGraph) -> None:
     calls: list[str] = []
     below = await graph.add(MemoryDisk, MemoryDiskOptions(), "below")
     top = await graph.add_table({"node-name": "top", "driver": "raw", "file": "below"}, "blockdev[1]")
-    below.add_user(User("export", graph.context, calls))
+    export = await use(below, "export", calls)
 
     async with drained(top):
         pass
 
     assert calls == []
+    await export.remove()

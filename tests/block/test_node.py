@@ -14,6 +14,7 @@ import pytest
 
 from asyncemu.block import BlockGraph, BlockNode
 from asyncemu.block.driver import BlockDriver, BlockDriverOptions
+from asyncemu.block.flags import FUA, NO_FALLBACK, NO_WAIT, SERIALISING, WRITE_COMPRESSED
 from asyncemu.coroutines import start
 from asyncemu.errors import BlockError
 from asyncemu.loop import AioContext
@@ -37,24 +38,40 @@ async def read(node: BlockNode, offset: int, length: int) -> bytes:
 # ---- bounds
 
 
-@pytest.mark.parametrize(("offset", "length"), [(-1, 1), (4096, 1), (4000, 97), (1 << 64, 1)])
-async def test_read_out_of_bounds_raises_einval(graph: BlockGraph, offset: int, length: int) -> None:
+@pytest.mark.parametrize("method", ["preadv", "pwritev", "discard", "write_zeroes"])
+async def test_request_before_the_start_raises_einval(graph: BlockGraph, method: str) -> None:
     node, disk = await memory(graph, size=4096)
-    with pytest.raises(BlockError, match=rf"disk: read of {length} bytes at {offset}, size 4096: Invalid") as caught:
-        await read(node, offset, length)
-    assert caught.value.errno == errno.EINVAL
+    what = Buffers.of(bytearray(1)) if method in ("preadv", "pwritev") else 1
+    with pytest.raises(BlockError, match=r"disk: \w+( \w+)? of 1 bytes at -1: Invalid argument"):
+        await getattr(node, method)(-1, what)
     assert disk.requests == []
 
 
-@pytest.mark.parametrize("method", ["discard", "write_zeroes"])
-@pytest.mark.parametrize(("offset", "length"), [(0, -1), (4096, 1), (4090, 10)])
-async def test_range_request_out_of_bounds_raises_einval(
-    graph: BlockGraph, method: str, offset: int, length: int
-) -> None:
+async def test_read_past_the_end_gives_zeroes(graph: BlockGraph) -> None:
     node, disk = await memory(graph, size=4096)
+    disk.data[:] = b"d" * 4096
+    assert await read(node, 4000, 200) == b"d" * 96 + bytes(104)
+    assert await read(node, 1 << 64, 3) == bytes(3)
+    assert disk.requests == [("preadv", 4000, 96)]
+
+
+async def test_write_past_the_end_of_a_driver_that_cannot_grow_raises_enospc(graph: BlockGraph) -> None:
+    node, disk = await memory(graph, size=4096)
+    with pytest.raises(BlockError, match="disk: write of 2 bytes at 4095, size 4096: No space left on device"):
+        await node.pwritev(4095, Buffers.of(b"xx"))
+    assert disk.requests == []
+
+
+@pytest.mark.parametrize(
+    ("method", "length", "number"),
+    [("discard", 10, errno.EINVAL), ("discard", -1, errno.EINVAL), ("write_zeroes", -1, errno.EINVAL)]
+    + [("write_zeroes", 10, errno.ENOSPC)],
+)
+async def test_range_request_out_of_bounds_raises(graph: BlockGraph, method: str, length: int, number: int) -> None:
+    node, disk = await memory(graph, size=4096, discard="unmap")
     with pytest.raises(BlockError) as caught:
-        await getattr(node, method)(offset, length)
-    assert (caught.value.errno, disk.requests) == (errno.EINVAL, [])
+        await getattr(node, method)(4090, length)
+    assert (caught.value.errno, disk.requests) == (number, [])
 
 
 async def test_read_nothing_at_the_end_succeeds(graph: BlockGraph) -> None:
@@ -73,7 +90,7 @@ async def test_driver_without_pwritev_makes_read_only_node(context: AioContext) 
     class ReadOnly(BlockDriver[BlockDriverOptions]):
         pass
 
-    assert BlockNode(ReadOnly(BlockDriverOptions(), "ro", context), 512).read_only
+    assert BlockNode(ReadOnly(BlockDriverOptions(), "ro", context)).read_only
 
 
 # ---- errors
@@ -90,6 +107,7 @@ async def test_read_failing_driver_raises_block_error_with_node_name(graph: Bloc
 async def test_flush_failing_driver_raises_block_error(graph: BlockGraph) -> None:
     node, disk = await memory(graph)
     disk.errors["flush"] = errno.ENOSPC
+    await node.pwritev(0, Buffers.of(b"x"))
     with pytest.raises(BlockError, match=r"^disk: flush: No space left on device$"):
         await node.flush()
     disk.errors.clear()
@@ -180,7 +198,7 @@ async def test_buffers_aligned_in_memory_go_straight_to_the_driver(
 async def test_discard_spares_the_edges(
     graph: BlockGraph, offset: int, length: int, expected: list[tuple[str, int, int]]
 ) -> None:
-    node, disk = await memory(graph, size=4096, request_alignment=512)
+    node, disk = await memory(graph, size=4096, request_alignment=512, discard="unmap")
     await node.discard(offset, length)
     assert disk.requests == expected
 
@@ -284,7 +302,7 @@ async def test_drain_waits_for_all_requests(graph: BlockGraph) -> None:
 async def test_drain_cancelled_leaves_other_drainers_waiting(graph: BlockGraph) -> None:
     node, disk = await memory(graph)
     disk.gate.clear()
-    request = start(node.context, node.flush())
+    request = start(node.context, node.preadv(0, Buffers.of(bytearray(1))))
     one, other = start(node.context, node.drain()), start(node.context, node.drain())
     one.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -309,6 +327,7 @@ async def test_close_drains_then_flushes_then_closes(graph: BlockGraph) -> None:
 
 async def test_close_failing_flush_closes_the_driver_and_raises(graph: BlockGraph) -> None:
     node, disk = await memory(graph)
+    await node.pwritev(0, Buffers.of(b"x"))
     disk.errors["flush"] = errno.EIO
     with pytest.raises(BlockError, match="disk: flush"):
         await node.close()
@@ -326,3 +345,147 @@ async def test_request_after_close_raises_block_error(graph: BlockGraph, method:
     with pytest.raises(BlockError) as caught:
         await requests[method]()
     assert caught.value.errno == errno.ESHUTDOWN
+
+
+# ---- flush
+
+
+async def test_flush_without_writes_since_the_last_one_asks_nobody(graph: BlockGraph) -> None:
+    node, disk = await memory(graph)
+    await node.pwritev(0, Buffers.of(b"x"))
+    await node.flush()
+    await node.flush()
+    assert [method for method, _, _ in disk.requests] == ["pwritev", "flush"]
+
+
+async def test_flush_failed_the_next_one_does_it_again(graph: BlockGraph) -> None:
+    node, disk = await memory(graph)
+    await node.pwritev(0, Buffers.of(b"x"))
+    disk.errors["flush"] = errno.EIO
+    with pytest.raises(BlockError):
+        await node.flush()
+    del disk.errors["flush"]
+    await node.flush()
+    assert [method for method, _, _ in disk.requests] == ["pwritev", "flush", "flush"]
+
+
+async def test_flushes_at_once_go_one_after_the_other(graph: BlockGraph) -> None:
+    node, disk = await memory(graph)
+    await node.pwritev(0, Buffers.of(b"x"))
+    disk.gate.clear()
+    flushes = [start(node.context, node.flush()) for _ in range(3)]
+    assert [method for method, _, _ in disk.requests] == ["pwritev", "flush"]
+    disk.gate.set()
+    for flush in flushes:
+        await flush
+    assert [method for method, _, _ in disk.requests] == ["pwritev", "flush"]
+
+
+async def test_write_with_fua_driver_without_it_flushes(graph: BlockGraph) -> None:
+    node, disk = await memory(graph)
+    await node.pwritev(0, Buffers.of(b"x"), FUA)
+    await node.write_zeroes(0, 10, FUA)
+    assert [method for method, _, _ in disk.requests] == ["pwritev", "flush", "write_zeroes", "flush"]
+
+
+async def test_no_flush_asks_nobody(graph: BlockGraph) -> None:
+    node, disk = await memory(graph, cache={"no-flush": True})
+    await node.pwritev(0, Buffers.of(b"x"))
+    await node.flush()
+    assert [method for method, _, _ in disk.requests] == ["pwritev"]
+
+
+# ---- flags
+
+
+async def test_serialising_write_waits_for_a_read_of_its_bytes(graph: BlockGraph) -> None:
+    node, disk = await memory(graph)
+    disk.gate.clear()
+    reading = start(node.context, node.preadv(100, Buffers.of(bytearray(10))))
+    writing = start(node.context, node.pwritev(105, Buffers.of(b"x"), SERIALISING))
+    assert [method for method, _, _ in disk.requests] == ["preadv"]
+    disk.gate.set()
+    await reading
+    await writing
+
+
+async def test_read_waits_for_a_serialising_write_of_its_bytes(graph: BlockGraph) -> None:
+    node, disk = await memory(graph)
+    disk.gate.clear()
+    writing = start(node.context, node.pwritev(105, Buffers.of(b"x"), SERIALISING))
+    reading = start(node.context, node.preadv(100, Buffers.of(bytearray(10))))
+    elsewhere = start(node.context, node.preadv(200, Buffers.of(bytearray(10))))
+    assert [(method, offset) for method, offset, _ in disk.requests] == [("pwritev", 105), ("preadv", 200)]
+    disk.gate.set()
+    for request in (writing, reading, elsewhere):
+        await request
+
+
+async def test_serialising_write_that_would_wait_and_must_not_raises_ebusy(graph: BlockGraph) -> None:
+    node, disk = await memory(graph)
+    disk.gate.clear()
+    reading = start(node.context, node.preadv(100, Buffers.of(bytearray(10))))
+    with pytest.raises(BlockError, match="Device or resource busy"):
+        await node.pwritev(105, Buffers.of(b"x"), SERIALISING | NO_WAIT)
+    disk.gate.set()
+    await reading
+
+
+async def test_compressed_write_without_a_driver_for_it_raises_enotsup(graph: BlockGraph) -> None:
+    node, _ = await memory(graph)
+    with pytest.raises(BlockError, match="compressed write of 1 bytes at 0: Operation not supported"):
+        await node.pwritev(0, Buffers.of(b"x"), WRITE_COMPRESSED)
+
+
+async def test_write_zeroes_without_fallback_raises_enotsup(graph: BlockGraph) -> None:
+    node, disk = await memory(graph)
+    disk.errors["write_zeroes"] = errno.ENOTSUP
+    with pytest.raises(BlockError, match="write zeroes of 10 bytes at 0: Operation not supported"):
+        await node.write_zeroes(0, 10, NO_FALLBACK)
+    assert [method for method, _, _ in disk.requests] == ["write_zeroes"]
+
+
+@pytest.mark.parametrize(
+    ("detect", "expected"), [("off", "pwritev"), ("on", "write_zeroes"), ("unmap", "write_zeroes")]
+)
+async def test_write_of_zeroes_is_what_detect_zeroes_says(graph: BlockGraph, detect: str, expected: str) -> None:
+    node, disk = await memory(graph, detect_zeroes=detect)
+    await node.pwritev(0, Buffers.of(bytes(1000)))
+    await node.pwritev(0, Buffers.of(bytes(999), b"x"))
+    assert [method for method, _, _ in disk.requests] == [expected, "pwritev"]
+
+
+# ---- limits
+
+
+async def test_request_longer_than_max_transfer_is_split(graph: BlockGraph) -> None:
+    node, disk = await memory(graph, size=4096)
+    node.limits.max_transfer = 1000
+    node.set_limits()
+    data = bytes(range(250)) * 10
+    await node.pwritev(3, Buffers.of(data))
+    assert await read(node, 3, 2500) == data
+    assert disk.requests == [
+        (method, offset, length)
+        for method in ("pwritev", "preadv")
+        for offset, length in [(3, 1000), (1003, 1000), (2003, 500)]
+    ]
+
+
+async def test_request_in_more_views_than_max_iov_is_split(graph: BlockGraph) -> None:
+    node, disk = await memory(graph, size=4096)
+    node.limits.max_iov = 2
+    node.set_limits()
+    await node.pwritev(0, Buffers.of(*[bytes([n]) * 3 for n in range(5)]))
+    assert disk.data[:15] == b"".join(bytes([n]) * 3 for n in range(5))
+    assert disk.requests == [("pwritev", 0, 6), ("pwritev", 6, 6), ("pwritev", 12, 3)]
+
+
+async def test_write_zeroes_and_discard_keep_to_their_limits(graph: BlockGraph) -> None:
+    node, disk = await memory(graph, size=1 << 20, discard="unmap")
+    node.limits.write_zeroes_alignment = node.limits.discard_alignment = 4096
+    node.limits.max_write_zeroes = node.limits.max_discard = 10_000
+    await node.write_zeroes(4000, 17_000)
+    await node.discard(4000, 17_000)
+    pieces = [(4000, 96), (4096, 8192), (12288, 8192), (20480, 520)]
+    assert disk.requests == [(method, *piece) for method in ("write_zeroes", "discard") for piece in pieces]

@@ -47,7 +47,7 @@ async def test_request_with_latency_cancelled_ends_at_once(graph: BlockGraph) ->
     request.cancel()
     await node.drain()
     assert node.in_flight == 0
-    node.driver.options = node.driver.options.model_copy(update={"latency_ns": 0})
+    node.driver.options = node.driver.options.replaced(latency_ns=0)
 
 
 async def test_negative_latency_raises_config_error(graph: BlockGraph) -> None:

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from asyncemu.plugins import Options, Plugin
+from asyncemu.options import Options
+from asyncemu.plugins import Plugin
 from tests.cli.conftest import Result
 
 BUILTIN = ("virtio-blk", "virtio-console", "virtio-rng", "file", "raw", "null-co", "null", "pty", "socket", "stdio")

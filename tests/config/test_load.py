@@ -100,7 +100,7 @@ def test_load_empty_file_is_a_machine_without_parts(tmp_path: Path) -> None:
 
 def test_load_plugin_by_path(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(
-        "from asyncemu.plugins import Options\n"
+        "from asyncemu.options import Options\n"
         "from asyncemu.virtio import VirtioDevice\n"
         "class MineOptions(Options):\n    speed: int = 1\n"
         "class Mine(VirtioDevice[MineOptions], device_id=42): ...\n"

@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 
 from asyncemu.devices.goldfish_rtc import GoldfishRtc
-from asyncemu.plugins import Options
+from asyncemu.options import Options
 from asyncemu.testing import DeviceBench, DeviceRegisters
 from asyncemu.testing.fake_clock import FakeClock
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from asyncemu.devices import Environment, MmioDevice, reg
-from asyncemu.plugins import Options
+from asyncemu.options import Options
 from asyncemu.testing import DeviceBench, DeviceRegisters, until
 
 PLAIN, READ_ONLY, POSTED, SLOW, WAITED, COMPUTED, BUS, WIDE, DATA, FAILING = range(0x00, 0x50, 8)

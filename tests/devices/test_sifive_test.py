@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 
 from asyncemu.devices.sifive_test import SifiveTest
-from asyncemu.plugins import Options
+from asyncemu.options import Options
 from asyncemu.testing import DeviceBench
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from asyncemu.loop import current_context
 from asyncemu.loop.markers import in_vcpu_thread
-from asyncemu.plugins import Options
+from asyncemu.options import Options
 from asyncemu.testing import DeviceBench, IrqRecorder, until
 from asyncemu.testing.bench import RAM_BASE
 from asyncemu.virtio.rng import VirtioRng

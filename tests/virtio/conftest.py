@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from asyncemu.plugins import Options
+from asyncemu.options import Options
 from asyncemu.testing import DeviceBench, VirtioDriver
 from tests.bench import bench as bench
 from tests.iothreads import iothreads as iothreads

@@ -8,7 +8,7 @@ from ctypes import LittleEndianStructure, c_uint8, c_uint32
 
 from asyncemu.devices import Environment
 from asyncemu.errors import GuestError
-from asyncemu.plugins import Options
+from asyncemu.options import Options
 from asyncemu.virtio import Chain, VirtioDevice, buffer_queue, virtqueue
 
 #: A feature bit of the model's type.

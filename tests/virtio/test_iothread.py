@@ -216,10 +216,12 @@ async def test_move_while_the_driver_resets_and_starts(make: Factory, iothreads:
 
 
 async def test_move_refused_when_the_disk_has_another_user(make: Factory, iothreads: list[IOThread]) -> None:
-    disk = await make()
-    other = await make.over(disk.node)
+    disk = await make(share_rw=True)
+    other = await make.over(disk.node, share_rw=True)
 
-    with pytest.raises(BlockError, match="disk0: is used by virtio-blk1 in test, not moved: Device or resource busy"):
+    with pytest.raises(
+        BlockError, match="disk0: is used by block device 'virtio-blk1' in test, not moved: Device or resource busy"
+    ):
         await disk.slot.move(iothreads[0].aio_context)
 
     assert await disk.read(1) == await other.read(1)

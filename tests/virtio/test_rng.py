@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from asyncemu.plugins import Options
+from asyncemu.options import Options
 from asyncemu.testing import DeviceBench, DriverQueue, VirtioDriver
 from asyncemu.virtio.rng import MAX_BYTES, VirtioRng
 

@@ -13,16 +13,16 @@ import os
 import stat
 from typing import Final, Literal
 
-from pydantic import Field
-
 from asyncemu.block.driver import BlockDriver, BlockDriverOptions
 from asyncemu.block.file.alignment import direct_alignment
 from asyncemu.block.file.engine import Engine, open_engine, run_to_end
 from asyncemu.block.file.locking import LockedElsewhere, LockingUnsupported, lock_image
+from asyncemu.block.flags import MAY_UNMAP
+from asyncemu.block.types import Preallocation
 from asyncemu.errors import BlockError, ConfigError
+from asyncemu.host_file import HostFile
 from asyncemu.memory.buffers import Buffers
-from asyncemu.plugin_options import HostPath
-from asyncemu.plugins import Options
+from asyncemu.plain_options import option
 
 #: Views in one system call (IOV_MAX of Linux).
 _IOV_MAX: Final = 1024
@@ -36,25 +36,15 @@ _PUNCH_HOLE: Final = 0x02
 _ZERO_RANGE: Final = 0x10
 
 
-class CacheOptions(Options):
-    """How the host's page cache takes part."""
-
-    direct: bool = Field(default=False, description="Bypass the host's page cache (O_DIRECT).")
-    no_flush: bool = Field(
-        default=False, description="Ignore flushes: fast, and a crash of the host may ruin the image."
-    )
-
-
 class FileOptions(BlockDriverOptions):
     """Keys of the ``file`` driver; QEMU's names."""
 
-    filename: HostPath = Field(description="The file.")
-    locking: Literal["auto", "on", "off"] = Field(
+    filename: HostFile = option(description="The file.")
+    locking: Literal["auto", "on", "off"] = option(
         default="auto",
         description="Refuse a file that another process has open for writing; auto: where the file system can.",
     )
-    cache: CacheOptions = Field(default=CacheOptions(), description="Use of the host's page cache.")
-    aio: Literal["auto", "io_uring", "threads"] = Field(
+    aio: Literal["auto", "io_uring", "threads"] = option(
         default="auto", description="Who waits for the disk; auto: the best."
     )
 
@@ -63,6 +53,8 @@ class FileDriver(BlockDriver[FileOptions], name="file"):
     """One open file. All methods raise OSError, which the node turns into BlockError."""
 
     description = "A regular file of the host."
+    growable = True
+    zero_flags = MAY_UNMAP
 
     async def open(self) -> int:
         """Open and lock the file; its size in bytes. Raises ConfigError."""
@@ -77,14 +69,14 @@ class FileDriver(BlockDriver[FileOptions], name="file"):
             self._lock()
             if options.cache.direct:
                 self._set_alignment()
-            self._size = os.fstat(self._fd).st_size
+            size = os.fstat(self._fd).st_size
         except BaseException:
             await self.close()
             raise
         self._read_inline = self._write_inline = not options.cache.direct
         self._can_punch = self._can_zero = True
         self._flush_error = 0
-        return self._size
+        return size
 
     async def preadv(self, offset: int, buffers: Buffers) -> None:
         """Fill ``buffers``; what lies past the end of the file (it may have shrunk) is zero."""
@@ -120,15 +112,10 @@ class FileDriver(BlockDriver[FileOptions], name="file"):
             else:
                 offset += done
                 buffers = buffers.split(done)[1]
-        end = await self._write(offset, buffers)
-        if end > self._size:
-            # The padding of the last block; the file keeps its size.
-            await run_to_end(self.context, os.ftruncate, self._fd, self._size)
+        await self._write(offset, buffers)
 
     async def flush(self) -> None:
         """fdatasync(2)."""
-        if self.options.cache.no_flush:
-            return
         if self._flush_error:
             raise OSError(self._flush_error, os.strerror(self._flush_error))
         try:
@@ -150,9 +137,9 @@ class FileDriver(BlockDriver[FileOptions], name="file"):
                     raise
                 self._can_punch = False
 
-    async def write_zeroes(self, offset: int, length: int, *, may_unmap: bool = False) -> None:
+    async def write_zeroes(self, offset: int, length: int, flags: int = 0) -> None:
         """fallocate(2); EOPNOTSUPP where the file system can't, and the node writes zeroes."""
-        if may_unmap and self._can_punch:
+        if flags & MAY_UNMAP and self._can_punch:
             try:
                 await self._engine.fallocate(self._fd, _PUNCH_HOLE | _KEEP_SIZE, offset, length)
                 return
@@ -167,6 +154,11 @@ class FileDriver(BlockDriver[FileOptions], name="file"):
         except OSError as error:
             self._can_zero = error.errno != errno.EOPNOTSUPP
             raise
+
+    async def truncate(self, size: int, *, exact: bool, preallocation: Preallocation, zero: bool) -> int:
+        """ftruncate(2)."""
+        await run_to_end(self.context, os.ftruncate, self._fd, size)
+        return size
 
     async def detach_context(self) -> None:
         """The engine is the context's."""
@@ -192,19 +184,17 @@ class FileDriver(BlockDriver[FileOptions], name="file"):
             offset += done
             buffers = buffers.split(done)[1]
             # Direct I/O can't go on from the middle of a block; only the end of the file leaves one there.
-            if not done or offset % self.request_alignment:
+            if not done or offset % self.limits.request_alignment:
                 buffers.fill_zero()
                 return
 
-    async def _write(self, offset: int, buffers: Buffers) -> int:
-        """Write all; where it ended."""
+    async def _write(self, offset: int, buffers: Buffers) -> None:
         while buffers:
             done = await self._engine.writev(self._fd, offset, buffers.head(_MAX_TRANSFER, _IOV_MAX))
             if not done:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             offset += done
             buffers = buffers.split(done)[1]
-        return offset
 
     # ---- opening
 
@@ -215,7 +205,7 @@ class FileDriver(BlockDriver[FileOptions], name="file"):
             flags |= os.O_DIRECT
         try:
             # Looked at first: to open a FIFO or a tape is to wait or to act.
-            mode = path.stat().st_mode
+            mode = os.stat(path).st_mode  # noqa: PTH116 (a Path would spell it otherwise)
             if not stat.S_ISREG(mode):
                 raise ConfigError("filename", f"{path}: is {_kind(mode)}, not a regular file")
             return os.open(path, flags)
@@ -252,7 +242,7 @@ class FileDriver(BlockDriver[FileOptions], name="file"):
         alignment = direct_alignment(self._fd)
         if alignment is None:
             raise self._no_direct_io()
-        self.request_alignment, self.memory_alignment = alignment
+        self.limits.request_alignment, self.limits.memory_alignment = alignment
 
     def _no_direct_io(self) -> ConfigError:
         return ConfigError(

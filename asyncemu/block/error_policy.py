@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What a device does when a request fails: ``rerror`` and ``werror``. QEMU: BlockdevOnError, BlockErrorAction."""
+
+from __future__ import annotations
+
+import enum
+import errno
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+#: As in vm.toml. ``auto``: report for reads, enospc for writes.
+OnError: TypeAlias = Literal["report", "ignore", "enospc", "stop", "auto"]
+
+
+class ErrorAction(enum.Enum):
+    """What to do about one error."""
+
+    #: The guest sees an error.
+    REPORT = "report"
+    #: The guest sees success.
+    IGNORE = "ignore"
+    #: The machine stops, and the request is made again when it goes on.
+    STOP = "stop"
+
+
+@dataclass(slots=True)
+class ErrorPolicy:
+    """Of one BlockBackend."""
+
+    on_read_error: OnError = "auto"
+    on_write_error: OnError = "auto"
+
+    def action(self, is_read: bool, number: int) -> ErrorAction:
+        """For an error with this errno."""
+        choice = self.on_read_error if is_read else self.on_write_error
+        if choice == "auto":
+            choice = "report" if is_read else "enospc"
+        if choice == "enospc":
+            return ErrorAction.STOP if number == errno.ENOSPC else ErrorAction.REPORT
+        return ErrorAction(choice)

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What ends a tool early, and errors of the block layer in the words of QEMU's tools.
+
+Scripts look at these words. An error of ours is ``place: problem; remedy``; QEMU's is what was tried and why it failed:
+``Could not open 'disk.img': No such file or directory``. The problem is QEMU's text wherever QEMU has one; the place
+(a TOML path, which a command line has not) and the remedy are left out here.
+"""
+
+from __future__ import annotations
+
+import os
+
+from asyncemu.errors import AsyncemuError, ConfigError, HostError, ProtocolError
+
+
+class ToolError(AsyncemuError):
+    """The tool ends with ``status``, after a line ``PROGRAM: message`` for each of the messages."""
+
+    def __init__(self, *messages: str, status: int = 1, hint: str = "") -> None:
+        super().__init__("\n".join(messages))
+        self.messages = messages
+        self.status = status
+        #: A last line, without the program's name.
+        self.hint = hint
+
+
+def in_qemus_words(error: BaseException) -> str:
+    """What QEMU's tools say of ``error``, without the program's name."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    match error:
+        case ToolError():
+            return "\n".join(error.messages)
+        case ConfigError():
+            return _of_config_error(error)
+        case HostError():
+            return os.strerror(error.errno)
+        case ProtocolError():
+            return error.problem
+        case OSError() if error.errno is not None:
+            return os.strerror(error.errno)
+        case _:
+            return str(error)
+
+
+def errno_of(error: BaseException) -> int:
+    """The errno behind ``error``, EIO when there is none."""
+    import errno
+
+    number = getattr(error, "errno", None)
+    if isinstance(number, int) and number:
+        return number
+    inner = error.__cause__ or error.__context__
+    return errno_of(inner) if inner is not None else errno.EIO
+
+
+def _of_config_error(error: ConfigError) -> str:
+    inner = error.__cause__ or error.__context__
+    if isinstance(inner, ConfigError) and error.problem == inner.problem:
+        # Raised again by the graph, with a longer place.
+        return _of_config_error(inner)
+    return error.problem

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Numbers of bytes on the command lines of QEMU's tools: ``4096``, ``0x1000``, ``64k``, ``1.5G``.
+
+QEMU: qemu_strtosz. Unlike the options of vm.toml (asyncemu/size.py) there are no ``iB`` and no spaces, fractions are
+rounded, and hexadecimal is taken.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from asyncemu.cli.tools.failure import ToolError
+
+#: What a 64-bit file offset can express.
+INT64_MAX: Final = (1 << 63) - 1
+
+_UNITS: Final = "BKMGTPE"
+#: Digits are bounded: no work for absurd input.
+_spelling: Final = re.compile(
+    r"[ \t\n\v\f\r]*\+?(?:0[xX](?P<hexadecimal>[0-9a-fA-F]{1,400})|(?P<whole>[0-9]{1,400})(?:\.(?P<fraction>[0-9]{0,400}))?)"
+    r"(?P<unit>[BKMGTPEbkmgtpe]?)",
+    re.ASCII,
+)
+
+
+class NotASize(ValueError):
+    """The text is no number of bytes."""
+
+
+class SizeOutOfRange(ValueError):
+    """It is more than 2^64 - 1."""
+
+
+def parse_size(text: str, default_unit: str = "B") -> int:
+    """Bytes, 0 to 2^64 - 1. Raises NotASize, SizeOutOfRange."""
+    found = _spelling.fullmatch(text)
+    if found is None:
+        raise NotASize(text)
+    unit = found["unit"].upper()
+    scale = 1024 ** _UNITS.index(unit or default_unit)
+    if found["hexadecimal"]:
+        if unit and unit != "B":
+            from asyncemu.cli.tools.report import warn
+
+            warn(f"Using a multiplier suffix on hex numbers is deprecated: {text}")
+        size = int(found["hexadecimal"], 16) * scale
+    else:
+        size = int(found["whole"]) * scale
+        # Beyond 17 digits a double has no more; QEMU makes one of the fraction.
+        fraction = int(float("0." + (found["fraction"] or "0")) * (1 << 64))
+        if scale == 1 and fraction:
+            raise NotASize(text)
+        size += (fraction * scale + (1 << 63)) >> 64
+    if size >= 1 << 64:
+        raise SizeOutOfRange(text)
+    return size
+
+
+def size_argument(name: str, text: str, least: int = 0, most: int = INT64_MAX) -> int:
+    """The bytes that ``text``, the ``name`` ("image size") of the command line, asks for. Raises ToolError."""
+    try:
+        size = parse_size(text)
+    except NotASize:
+        raise ToolError(
+            f"Invalid {name} specified. You may use k, M, G, T, P or E suffixes for",
+            "kilobytes, megabytes, gigabytes, terabytes, petabytes and exabytes.",
+        ) from None
+    except SizeOutOfRange:
+        size = -1
+    if not least <= size <= most:
+        raise ToolError(f"Invalid {name} specified. Must be between {least} and {most}.")
+    return size
+
+
+def human_size(size: int) -> str:
+    """``size`` as ``img info`` shows it: three significant digits and a binary unit. QEMU: size_to_str."""
+    # frexp(3) on a number that is 1000/1024 of what is shown: a unit is used up to its 999.
+    mantissa = size / (1000.0 / 1024.0)
+    power = max((int(mantissa).bit_length() - 1) // 10, 0)
+    units = ("", "K", "M", "G", "T", "P", "E")
+    return f"{_three_digits(size / (1 << power * 10))} {units[power]}{'iB' if power else 'B'}"
+
+
+def _three_digits(value: float) -> str:
+    return f"{value:.3g}"
