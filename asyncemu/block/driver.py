@@ -154,10 +154,10 @@ class BlockDriver(Plugin[BlockOptionsT], HasHome):
 
     @home
     async def prepare_reopen(self, options: BlockDriverOptions) -> Reopening | None:
-        """Make ready for other options of the same type; None: nothing to do but to replace ``self.options``.
+        """Make ready for other options of the same type; None: the driver has nothing to do.
 
-        Drained. Raises ConfigError with the option that can't be changed. The default allows ``read-only`` only when
-        the driver stores nothing itself.
+        Drained, and flushed when it is to become read-only. Behind ``commit``, ``self.options`` and ``self.read_only``
+        are replaced. Raises ConfigError with the option that can't be changed.
         """
         return None
 

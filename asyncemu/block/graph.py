@@ -133,7 +133,9 @@ class BlockGraph:
         mode: OpenMode,
     ) -> BlockNode:
         if not isinstance(value, str):
-            return await self.add_table_locked(inherited(parent, slot, value, options), where, mode)
+            child = await self.add_table_locked(inherited(parent, slot, value, options), where, mode)
+            child.explicit = frozenset(value)
+            return child
         if value not in self.nodes:
             raise ConfigError(where, f"no block node is named {value!r}", "name one that is defined above")
         return self.nodes[value]
@@ -243,6 +245,7 @@ class _Opening:
         child = await graph.context.call(
             lambda: graph.add_table_locked(inherits, f"{self._where}.{slot.name}", self._mode)
         )
+        child.explicit = frozenset(table)
         edge = self._attach(slot.name, driver.child_role(slot), child)
         refresh_permissions([self._node])
         return edge

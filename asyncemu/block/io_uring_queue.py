@@ -133,9 +133,9 @@ class IoUringQueue:
         return await self._transfer(OP_READ, OP_READV, fd, offset, buffers)
 
     @home
-    async def writev(self, fd: int, offset: int, buffers: Buffers) -> int:
-        """pwritev(2): how many bytes. At most IOV_MAX views. OSError."""
-        return await self._transfer(OP_WRITE, OP_WRITEV, fd, offset, buffers)
+    async def writev(self, fd: int, offset: int, buffers: Buffers, flags: int = 0) -> int:
+        """pwritev2(2) with RWF_* ``flags``: how many bytes. At most IOV_MAX views. OSError."""
+        return await self._transfer(OP_WRITE, OP_WRITEV, fd, offset, buffers, flags)
 
     @home
     async def fdatasync(self, fd: int) -> None:
@@ -148,14 +148,16 @@ class IoUringQueue:
         # The kernel takes the length in ``addr`` and the mode in ``len``.
         await self._run(_Request(self.context.loop, OP_FALLOCATE, fd, offset, address=length, length=mode))
 
-    async def _transfer(self, flat: int, vectored: int, fd: int, offset: int, buffers: Buffers) -> int:
+    async def _transfer(
+        self, flat: int, vectored: int, fd: int, offset: int, buffers: Buffers, flags: int = 0
+    ) -> int:
         loop = self.context.loop
         if len(buffers) == 1:
             address, held = pin(buffers[0])
-            request = _Request(loop, flat, fd, offset, address, len(buffers[0]), pinned=held)
+            request = _Request(loop, flat, fd, offset, address, len(buffers[0]), flags, held)
         else:
             iovec = Iovec(buffers)
-            request = _Request(loop, vectored, fd, offset, iovec.address, iovec.count, pinned=iovec)
+            request = _Request(loop, vectored, fd, offset, iovec.address, iovec.count, flags, iovec)
         return await self._run(request)
 
     async def _run(self, request: _Request) -> int:

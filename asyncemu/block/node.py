@@ -54,17 +54,9 @@ class BlockNode(HasHome):
         driver.node = self
         self.name = driver.node_name
         self.context = driver.context
-        options = driver.options
         #: Bytes; known once it is open.
         self.size = 0
         self.limits = driver.limits
-        self.read_only: bool = driver.read_only or not driver.defines("pwritev")
-        #: Discards and MAY_UNMAP reach the driver; otherwise they are dropped, as they are hints.
-        self.discards: bool = options.discard == "unmap"
-        #: Writes that turn out to be zeroes are made zero writes, and with ``unmap`` discards.
-        self.detect_zeroes: str = options.detect_zeroes
-        self.no_flush: bool = options.cache.no_flush
-        self.force_share: bool = options.force_share
         self.in_flight = 0
         #: Parents that want each read copied up (copy_on_read.py).
         self.copy_on_read = 0
@@ -88,12 +80,26 @@ class BlockNode(HasHome):
         self._idle: asyncio.Future[None] | None = None
         self._opened = False
         self._closed = False
+        #: Keys of the table that made it, as a child of its parent; the others are inherited (reopen.py).
+        self.explicit: frozenset[str] | None = None
+        self.set_options()
         self.set_limits()
 
     @property
     def description(self) -> str:
         """In messages."""
         return f"node '{self.name}'"
+
+    def set_options(self) -> None:
+        """Take over what the driver's options say of the node. Drained."""
+        options = self.driver.options
+        self.read_only: bool = self.driver.read_only or not self.driver.defines("pwritev")
+        #: Discards and MAY_UNMAP reach the driver; otherwise they are dropped, as they are hints.
+        self.discards: bool = options.discard == "unmap"
+        #: Writes that turn out to be zeroes are made zero writes, and with ``unmap`` discards.
+        self.detect_zeroes: str = options.detect_zeroes
+        self.no_flush: bool = options.cache.no_flush
+        self.force_share: bool = options.force_share
 
     def set_limits(self) -> None:
         """The driver's limits may have changed (a child was replaced). Drained."""

@@ -147,6 +147,7 @@ def run_machine(config: VmConfig, interrupts: Interrupts, stall_ns: int | None =
 
 async def _run(context: AioContext, config: VmConfig, interrupts: Interrupts, stall_ns: int | None) -> int:
     import asyncio
+    import signal
 
     from asyncemu.machine import ExitReason
 
@@ -159,6 +160,8 @@ async def _run(context: AioContext, config: VmConfig, interrupts: Interrupts, st
 
     interrupts.ask(tell)
     machine = config.make_machine(context)
+    # A back end's error has stopped the machine, and the user says that there is room again (or it was a plain Ctrl-Z).
+    context.loop.add_signal_handler(signal.SIGCONT, machine.resume_after_io_error)
     running = context.loop.create_task(_until_exit(machine, stall_ns))
     waiting = context.loop.create_task(interrupted.wait())
     try:

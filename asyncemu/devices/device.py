@@ -34,6 +34,9 @@ class Platform(Protocol):
     def request_reset(self) -> None:
         """Reboot."""
 
+    def request_io_error_stop(self) -> None:
+        """Stop, as a back end can't go on; whoever removes the cause lets the machine go on. QEMU: io-error."""
+
 
 @dataclass(frozen=True, slots=True)
 class Environment:

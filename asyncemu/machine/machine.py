@@ -2,7 +2,7 @@
 """Machine: parts put together, and their life from building to the end.
 
     build --> PRELAUNCH --start--> RUNNING <--pause/resume--> PAUSED
-                                      |  reset (stays RUNNING or PAUSED)
+                                      |  reset (stays RUNNING or PAUSED); IO_ERROR is PAUSED, by a back end
                                       +--> SHUTDOWN, GUEST_PANICKED, INTERNAL_ERROR --> close
 
 Everything here is called at the machine's home, the main context, but for the two requests of ``Platform``.
@@ -51,6 +51,7 @@ class RunState(enum.Enum):
     PRELAUNCH = "prelaunch"
     RUNNING = "running"
     PAUSED = "paused"
+    IO_ERROR = "io-error"
     SHUTDOWN = "shutdown"
     GUEST_PANICKED = "guest-panicked"
     INTERNAL_ERROR = "internal-error"
@@ -96,6 +97,7 @@ class Machine:
         self._iothread_parameters = iothreads or {}
         self._configured = (chardevs, blockdevs, devices)
         self._resetting: asyncio.Task[None] | None = None
+        self._stopping: asyncio.Task[None] | None = None
         # Keeps the users of block nodes quiet while the machine is paused; and the end of that.
         self._quiet = AsyncExitStack()
         self._resuming: asyncio.Task[None] | None = None
@@ -284,7 +286,7 @@ class Machine:
     @home
     def resume(self) -> None:
         """QEMU: vm_start."""
-        if self.state is not RunState.PAUSED:
+        if self.state not in (RunState.PAUSED, RunState.IO_ERROR):
             return
         self.state = RunState.RUNNING
         self._resuming = self.context.loop.create_task(self._quiet.aclose())
@@ -294,11 +296,11 @@ class Machine:
             vcpu.resume()
 
     @home
-    async def pause(self) -> None:
+    async def pause(self, state: RunState = RunState.PAUSED) -> None:
         """Guest time stands still, no vCPU is in the guest, no request is in flight. QEMU: vm_stop."""
         if self.state is not RunState.RUNNING:
             return
-        self.state = RunState.PAUSED
+        self.state = state
         for vcpu in self.vcpus:
             await vcpu.pause()
         # Not before: a guest that reads the time until it is out would see it go back when it is let in again.
@@ -348,6 +350,22 @@ class Machine:
         """See devices.Platform."""
         self.context.schedule_oneshot(self._begin_reset)
 
+    @any_thread
+    def request_io_error_stop(self) -> None:
+        """See devices.Platform."""
+        self.context.schedule_oneshot(self._begin_io_error_stop)
+
+    def _begin_io_error_stop(self) -> None:
+        if self.state is RunState.RUNNING:
+            self._stopping = self.context.loop.create_task(self.pause(RunState.IO_ERROR))
+            self._stopping.add_done_callback(self._reset_ended)
+
+    @home
+    def resume_after_io_error(self) -> None:
+        """Go on after ``request_io_error_stop``, if that is why the machine stands still or is about to."""
+        if self.state is RunState.IO_ERROR and self._stopping is not None:
+            self._stopping.add_done_callback(lambda _: self.resume())
+
     def _begin_reset(self) -> None:
         if self._resetting is None or self._resetting.done():
             self._resetting = self.context.loop.create_task(self.reset())
@@ -355,7 +373,7 @@ class Machine:
 
     def _reset_ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
-            self.context.loop.call_exception_handler({"message": "machine reset", "exception": error})
+            self.context.loop.call_exception_handler({"message": "machine reset or stop", "exception": error})
             self._end(ExitReason.GUEST_FAILURE, RunState.INTERNAL_ERROR)
 
     @any_thread

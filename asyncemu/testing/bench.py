@@ -36,6 +36,8 @@ class RecordingPlatform:
         self.shutdowns: list[bool] = []
         #: How often a reboot was asked for.
         self.resets = 0
+        #: How often a back end's error was to stop the machine.
+        self.io_error_stops = 0
 
     def request_shutdown(self, failed: bool) -> None:
         """See devices.Platform."""
@@ -44,6 +46,10 @@ class RecordingPlatform:
     def request_reset(self) -> None:
         """See devices.Platform."""
         self.resets += 1
+
+    def request_io_error_stop(self) -> None:
+        """See devices.Platform."""
+        self.io_error_stops += 1
 
 
 class DeviceBench:

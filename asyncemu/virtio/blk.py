@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import struct
 from ctypes import LittleEndianStructure, c_uint8, c_uint16, c_uint32, c_uint64
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
 from asyncemu.block import BlockBackend, BlockNode, move_nodes
+from asyncemu.block.error_policy import ErrorAction, ErrorPolicy
 from asyncemu.block.flags import (
     MAY_UNMAP,
     PERM_CONSISTENT_READ,
@@ -26,6 +27,7 @@ from asyncemu.virtio.chain import Chain
 from asyncemu.virtio.device import VirtioDevice
 from asyncemu.virtio.options import VirtioOptions
 from asyncemu.virtio.queue_declaration import virtqueue
+from asyncemu.virtio.runner import HandleAgain
 from asyncemu.virtio.vq_mapping import VqMapping, iothread_of_each_queue
 
 #: The protocol's unit, whatever the disk's block size: 5.2.4.
@@ -100,6 +102,12 @@ class BlkOptions(VirtioOptions):
     num_queues: int = Field(default=1, ge=1, le=64, description="Request queues.")
     queue_size: int = Field(default=256, ge=2, le=1024, description="Entries of each queue: a power of two.")
     logical_block_size: int = Field(default=512, ge=512, le=4096, description="Bytes; a power of two.")
+    rerror: Literal["auto", "report", "ignore", "stop"] = Field(
+        default="auto", description="When a read fails: the guest sees it, or success, or the machine stops."
+    )
+    werror: Literal["auto", "report", "ignore", "stop", "enospc"] = Field(
+        default="auto", description="When a write fails; enospc, which is auto: stop when there is no space, else report."
+    )
     share_rw: bool = Field(default=False, description="Let others write the same disk.")
     discard: bool = Field(default=True, description="Offer discard to the guest.")
     write_zeroes: bool = Field(default=True, description="Offer write-zeroes to the guest.")
@@ -171,6 +179,7 @@ class VirtioBlk(VirtioDevice[BlkOptions], name="virtio-blk", device_id=2):
         shared = PERM_CONSISTENT_READ | PERM_WRITE_UNCHANGED | PERM_RESIZE | (PERM_WRITE if options.share_rw else 0)
         self.backend = BlockBackend(self.id, self.context, permissions, shared)
         self.backend.user = self
+        self.backend.policy = ErrorPolicy(options.rerror, options.werror)
         self.backend.on_resize = self._resized
         await self.backend.insert(self.drive)
         config.capacity = self.drive.size // SECTOR
@@ -209,9 +218,18 @@ class VirtioBlk(VirtioDevice[BlkOptions], name="virtio-blk", device_id=2):
             else:
                 result = await self._serve_away(kind, sector * SECTOR, request)
         except BlockError as error:
-            self.log.info("%s", error)
-            result = IO_ERROR
+            result = self._failed_request(kind == IN, error)
         status.write(result)
+
+    def _failed_request(self, is_read: bool, error: BlockError) -> bytes:
+        """What the driver is told; HandleAgain when the machine stops instead."""
+        action = self.backend.error_action(is_read, error)
+        if action is ErrorAction.STOP:
+            self.log.warning("%s; the machine is stopped. When there is room again, go on with: kill -CONT", error)
+            self.environment.platform.request_io_error_stop()
+            raise HandleAgain
+        self.log.info("%s", error)
+        return OK if action is ErrorAction.IGNORE else IO_ERROR
 
     async def _serve_away(self, kind: int, offset: int, request: Chain) -> bytes:
         """From a queue with a home of its own: the request goes to the drive's, and comes back to be pushed."""

@@ -23,6 +23,13 @@ from asyncemu.virtio.split_queue import SplitQueue
 BATCH: Final = 64
 
 
+class HandleAgain(Exception):
+    """Raised by a handler that has done nothing for its chain, for a reason that stops the machine (a full disk).
+
+    The chain stays the device's, and is handled again from its beginning when the machine goes on.
+    """
+
+
 class QueueRunner:
     """One queue of one device: between the transport, which activates and rings it, and the handler."""
 
@@ -144,6 +151,9 @@ class HandlerRunner(QueueRunner):
         self._handler = handler
         self._on_reset = on_reset
         self._in_flight: dict[coroutines.Coroutine[None], Chain] = {}
+        #: Heads of chains to be handled again: when the machine has stopped and goes on, and at once.
+        self._parked: list[int] = []
+        self._again: list[int] = []
         self._in_batch = False
         self._idle: asyncio.Future[None] | None = None
 
@@ -157,6 +167,13 @@ class HandlerRunner(QueueRunner):
             for coroutine in list(self._in_flight):
                 coroutine.cancel()
         await super()._end_in_flight()
+        self._parked.clear()
+        self._again.clear()
+
+    async def _resume(self) -> None:
+        self._again += self._parked
+        self._parked.clear()
+        await super()._resume()
 
     async def _wait_in_flight(self) -> None:
         while self._in_flight:
@@ -186,7 +203,7 @@ class HandlerRunner(QueueRunner):
             # A handler that failed has stopped the queue; or somebody wants it quiet.
             if self.queue is None or self._quiesced:
                 return
-            chain = queue.pop()
+            chain = queue.reread(self._again.pop(0)) if self._again else queue.pop()
             if chain is not None:
                 self._begin(chain)
             elif not queue.enable_notifications():
@@ -207,6 +224,8 @@ class HandlerRunner(QueueRunner):
                 queue.push(chain)
                 if not self._in_batch and queue.publish():
                     self._interrupt()
+        elif isinstance(error, HandleAgain):
+            self._parked.append(chain.head)
         elif queue is not None or not isinstance(error, asyncio.CancelledError):
             # Cancelled by a reset is the one good way not to answer.
             self._failed(error)

@@ -101,6 +101,10 @@ class SplitQueue:
         self.next_available = (self.next_available + 1) & 0xFFFF
         return chain
 
+    def reread(self, head: int) -> Chain:
+        """A chain that was popped and not pushed, once more from its beginning. Raises GuestError."""
+        return self._walk(head)
+
     def _walk(self, head: int) -> Chain:
         memory_view = self.memory.view
         readable = Buffers()

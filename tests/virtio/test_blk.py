@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from asyncemu.block import BlockGraph, BlockNode
 from asyncemu.testing import DeviceBench, DriverQueue, VirtioDriver, until
+from asyncemu.testing.bench import RecordingPlatform
 from asyncemu.testing.memory_disk import MemoryDisk, MemoryDiskOptions
 from asyncemu.virtio import blk
 from asyncemu.virtio.blk import BlkConfig, BlkOptions, VirtioBlk
@@ -31,6 +32,12 @@ class Disk:
         self.memory_disk: MemoryDisk = node.driver  # type: ignore[assignment]
         self.device = device
         self.driver = driver
+
+    @property
+    def platform(self) -> RecordingPlatform:
+        platform = self.device.environment.platform
+        assert isinstance(platform, RecordingPlatform)
+        return platform
 
     @property
     def queue(self) -> DriverQueue:
@@ -175,6 +182,62 @@ async def test_host_error_is_io_error_and_disk_lives_on(
     disk.memory_disk.errors.clear()
 
     assert (failed[-1:], (await disk.request(kind, 0, data, room))[-1:]) == (IO_ERROR, OK)
+
+
+# ---- rerror and werror
+
+
+async def test_werror_ignore_tells_success(make_disk: Factory) -> None:
+    disk = await make_disk(werror="ignore")
+    disk.memory_disk.errors["pwritev"] = errno.EIO
+
+    assert await disk.request(blk.OUT, 0, b"x" * 512) == OK
+
+
+async def test_rerror_ignore_leaves_writes_alone(make_disk: Factory) -> None:
+    disk = await make_disk(rerror="ignore")
+    disk.memory_disk.errors.update(preadv=errno.EIO, pwritev=errno.EIO)
+
+    assert (await disk.request(blk.IN, 0, room=512))[-1:] == OK
+    assert await disk.request(blk.OUT, 0, b"x" * 512) == IO_ERROR
+
+
+@pytest.mark.parametrize("werror", ["stop", "enospc", "auto"])
+async def test_werror_stop_request_is_made_again_when_the_machine_goes_on(make_disk: Factory, werror: str) -> None:
+    disk = await make_disk(werror=werror)
+    disk.memory_disk.errors["pwritev"] = errno.ENOSPC
+    answer = asyncio.ensure_future(disk.request(blk.OUT, 3, b"x" * 512))
+    await until(lambda: bool(disk.platform.io_error_stops))
+    await disk.device.quiesce()  # as a machine that stops
+    assert not answer.done()
+
+    disk.memory_disk.errors.clear()
+    await disk.device.resume()
+
+    assert await answer == OK
+    assert disk.memory_disk.data[1536:2048] == b"x" * 512
+    assert disk.methods == ["pwritev", "pwritev"]
+
+
+async def test_werror_stop_reset_forgets_the_request(make_disk: Factory) -> None:
+    disk = await make_disk(werror="stop")
+    disk.memory_disk.errors["pwritev"] = errno.EIO
+    answer = asyncio.ensure_future(disk.request(blk.OUT, 0, b"x" * 512))
+    await until(lambda: bool(disk.platform.io_error_stops))
+
+    await disk.device.reset()
+    await disk.device.quiesce()
+    await disk.device.resume()
+
+    assert disk.methods == ["pwritev"]
+    answer.cancel()
+
+
+async def test_resize_of_the_node_is_told_to_the_driver(disk: Disk) -> None:
+    disk.device.drive.size = 1 << 20
+    disk.device.drive.tell_parents_of_resize()
+
+    assert struct.unpack("<Q", await disk.driver.read_config(0, 8))[0] == 2048
 
 
 # ---- get-id and types that are not there

@@ -31,7 +31,7 @@ class Engine(Protocol):
 
     async def readv(self, fd: int, offset: int, buffers: Buffers) -> int: ...
 
-    async def writev(self, fd: int, offset: int, buffers: Buffers) -> int: ...
+    async def writev(self, fd: int, offset: int, buffers: Buffers, flags: int = 0) -> int: ...
 
     async def fdatasync(self, fd: int) -> None: ...
 
@@ -55,9 +55,9 @@ class WorkerEngine:
         return await run_to_end(self.context, os.preadv, fd, buffers, offset)
 
     @home
-    async def writev(self, fd: int, offset: int, buffers: Buffers) -> int:
-        """pwritev(2): how many bytes."""
-        return await run_to_end(self.context, os.pwritev, fd, buffers, offset)
+    async def writev(self, fd: int, offset: int, buffers: Buffers, flags: int = 0) -> int:
+        """pwritev2(2) with RWF_* ``flags``: how many bytes."""
+        return await run_to_end(self.context, os.pwritev, fd, buffers, offset, flags)
 
     @home
     async def fdatasync(self, fd: int) -> None:
@@ -105,13 +105,16 @@ def _fallocate_or_raise(fd: int, mode: int, offset: int, length: int) -> None:
 
 
 def open_engine(context: AioContext, aio: str) -> Engine:
-    """The engine that the option ``aio`` names; ``auto`` is io_uring where the kernel offers it. ConfigError."""
+    """The engine that the option ``aio`` names. ConfigError: the kernel doesn't offer it.
+
+    ``auto`` and ``native`` are io_uring where the kernel offers it: Linux AIO can do nothing that io_uring can't.
+    """
     if aio == "threads":
         return WorkerEngine(context)
     try:
         return IoUringQueue.acquire(context)
     except OSError as error:
-        if aio == "auto":
+        if aio != "io_uring":
             return WorkerEngine(context)
         raise ConfigError(
             "aio", f"the kernel offers no io_uring ({error.strerror})", 'use "auto" or "threads"'

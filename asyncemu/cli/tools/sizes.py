@@ -79,8 +79,4 @@ def human_size(size: int) -> str:
     mantissa = size / (1000.0 / 1024.0)
     power = max((int(mantissa).bit_length() - 1) // 10, 0)
     units = ("", "K", "M", "G", "T", "P", "E")
-    return f"{_three_digits(size / (1 << power * 10))} {units[power]}{'iB' if power else 'B'}"
-
-
-def _three_digits(value: float) -> str:
-    return f"{value:.3g}"
+    return f"{size / (1 << power * 10):.3g} {units[power]}{'iB' if power else 'B'}"

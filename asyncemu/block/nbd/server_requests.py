@@ -1,0 +1,236 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""RequestHandler: what a server does for each request, and what it replies. Spec: proto.md, "Request types".
+
+Reads and their messages go as in QEMU 7.2, with two differences. Where a read finds pieces of data next to each other
+they are one chunk. And a read that fails in the middle gets an error chunk, where QEMU hangs up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+from collections.abc import Callable, Sequence
+from typing import Final, Protocol
+
+from asyncemu.block.flags import COPY_ON_READ, FUA, MAY_UNMAP, NO_FALLBACK, PREFETCH, STATUS_ZERO
+from asyncemu.block.nbd.buffer_pool import BufferPool
+from asyncemu.block.nbd.channel import Piece
+from asyncemu.block.nbd.constants import (
+    CMD_BLOCK_STATUS,
+    CMD_CACHE,
+    CMD_FLAG_DF,
+    CMD_FLAG_FAST_ZERO,
+    CMD_FLAG_FUA,
+    CMD_FLAG_NO_HOLE,
+    CMD_FLAG_REQ_ONE,
+    CMD_FLUSH,
+    CMD_READ,
+    CMD_TRIM,
+    CMD_WRITE,
+    CMD_WRITE_ZEROES,
+    REPLY_FLAG_DONE,
+)
+from asyncemu.block.nbd.error_values import error_value
+from asyncemu.block.nbd.export import NbdExport
+from asyncemu.block.nbd.extents import MAX_EXTENTS, TURN, ExtentList
+from asyncemu.block.nbd.messages import (
+    Request,
+    block_status_chunk,
+    data_chunk,
+    error_chunk,
+    hole_chunk,
+    none_chunk,
+    simple_reply,
+)
+from asyncemu.block.nbd.server_transmission import Incoming
+from asyncemu.errors import BlockError
+from asyncemu.memory.buffers import Buffers
+
+#: QEMU's words for what a request could not do.
+_FAILURES: Final = {
+    CMD_READ: "reading from file failed",
+    CMD_WRITE: "writing to file failed",
+    CMD_FLUSH: "flush failed",
+    CMD_TRIM: "discard failed",
+    CMD_CACHE: "caching data failed",
+    CMD_WRITE_ZEROES: "writing to file failed",
+    CMD_BLOCK_STATUS: "can't get block status",
+}
+
+#: Bytes of one step of a CACHE.
+_CACHE_STEP: Final = 1 << 20
+
+
+class ClientGone(Exception):
+    """Nobody is there for the reply."""
+
+
+class Replies(Protocol):
+    """Where replies go; each call sends one message whole, in the order of the calls."""
+
+    def send_now(self, pieces: Sequence[Piece]) -> bool:
+        """Send it if all of it goes at once; False: nothing has been sent, use ``send``."""
+
+    async def send(self, pieces: Sequence[Piece]) -> None:
+        """Send it; ClientGone. The pieces are in use until it returns."""
+
+
+class RequestHandler:
+    """Requests of one client for one export. Home: the export's backend's."""
+
+    def __init__(
+        self, export: NbdExport, contexts: Sequence[int], structured_replies: bool, pool: BufferPool, replies: Replies
+    ) -> None:
+        self._backend = export.backend
+        #: Metadata contexts that were negotiated, by id.
+        self._sources = {id: export.sources[id] for id in contexts}
+        self._structured = structured_replies
+        self._pool = pool
+        self._replies = replies
+        self._send = replies.send
+        self._send_now = replies.send_now
+        self._work: Final[dict[int, Callable[[Request], object]]] = {
+            CMD_FLUSH: self._flush,
+            CMD_TRIM: self._trim,
+            CMD_CACHE: self._cache,
+            CMD_WRITE_ZEROES: self._write_zeroes,
+        }
+
+    async def handle(self, incoming: Incoming) -> None:
+        """Do it and reply. ClientGone, and nothing else."""
+        request, data, refusal = incoming
+        try:
+            if refusal is not None:
+                await self._fail(request.cookie, refusal.error, refusal.message)
+                return
+            kind = request.type
+            if kind == CMD_READ:
+                await self._read(request)
+                return
+            if kind == CMD_BLOCK_STATUS:
+                await self._block_status(request)
+                return
+            if kind == CMD_WRITE:
+                if request.length:
+                    flags = FUA if request.flags & CMD_FLAG_FUA else 0
+                    assert data is not None
+                    await self._backend.pwritev(request.offset, Buffers((data,)), flags)
+            elif kind == CMD_FLUSH:
+                await self._backend.flush()
+            elif kind == CMD_WRITE_ZEROES:
+                await self._write_zeroes(request)
+            elif kind == CMD_TRIM:
+                await self._trim(request)
+            else:
+                await self._cache(request)
+        except (BlockError, OSError) as error:
+            await self._fail(request.cookie, error_value(error.errno or errno.EIO), _FAILURES[request.type])
+            return
+        finally:
+            if data is not None:
+                self._pool.give(data)
+        # As QEMU: a simple reply to all but reads, also where structured ones were negotiated.
+        reply = (simple_reply(request.cookie),)
+        if not self._send_now(reply):
+            await self._send(reply)
+
+    async def _fail(self, cookie: int, error: int, message: str) -> None:
+        await self._send((error_chunk(cookie, error, message) if self._structured else simple_reply(cookie, error),))
+
+    # ---- reads
+
+    async def _read(self, request: Request) -> None:
+        flags, _, cookie, offset, length = request
+        if flags & CMD_FLAG_FUA:
+            await self._backend.flush()
+        if not length:
+            await self._send((none_chunk(cookie) if self._structured else simple_reply(cookie),))
+        elif not self._structured:
+            await self._read_data(simple_reply(cookie), offset, length)
+        elif flags & CMD_FLAG_DF:
+            await self._read_data(data_chunk(cookie, offset, length), offset, length)
+        else:
+            await self._read_sparse(cookie, offset, length)
+
+    async def _read_data(self, head: bytes, offset: int, length: int) -> None:
+        data = self._pool.take(length)
+        try:
+            await self._backend.preadv(offset, Buffers((data,)))
+            reply = (head, data)
+            if not self._send_now(reply):
+                await self._send(reply)
+        finally:
+            self._pool.give(data)
+
+    async def _read_sparse(self, cookie: int, offset: int, length: int) -> None:
+        """A chunk for each run of data and each hole."""
+        end = offset + length
+        start = position = offset
+        hole = False
+        asked = 0
+        while position < end:
+            status = await self._backend.block_status(position, end - position)
+            is_hole = bool(status.flags & STATUS_ZERO)
+            known = status.length or end - position
+            if position == start or is_hole == hole:
+                hole = is_hole
+                position += known
+                if position < end:
+                    asked += 1
+                    if asked % TURN == 0:
+                        await asyncio.sleep(0)
+                    continue
+                await self._run(cookie, start, position, hole, REPLY_FLAG_DONE)
+                return
+            await self._run(cookie, start, position, hole, 0)
+            start, hole = position, is_hole
+            position += known
+        await self._run(cookie, start, end, hole, REPLY_FLAG_DONE)
+
+    async def _run(self, cookie: int, start: int, end: int, hole: bool, flags: int) -> None:
+        if hole:
+            await self._send((hole_chunk(cookie, start, end - start, flags),))
+        else:
+            await self._read_data(data_chunk(cookie, start, end - start, flags), start, end - start)
+
+    async def _block_status(self, request: Request) -> None:
+        left = len(self._sources)
+        for context, source in self._sources.items():
+            left -= 1
+            extents = ExtentList(1 if request.flags & CMD_FLAG_REQ_ONE else MAX_EXTENTS)
+            await source.fill(extents, request.offset, request.length)
+            if not extents.extents:
+                raise OSError(errno.EIO, "no status")
+            flags = 0 if left else REPLY_FLAG_DONE
+            await self._send((block_status_chunk(request.cookie, context, extents.extents, flags),))
+
+    # ---- the others
+
+    async def _write_zeroes(self, request: Request) -> None:
+        if not request.length:
+            return
+        flags = 0 if request.flags & CMD_FLAG_NO_HOLE else MAY_UNMAP
+        if request.flags & CMD_FLAG_FUA:
+            flags |= FUA
+        if request.flags & CMD_FLAG_FAST_ZERO:
+            flags |= NO_FALLBACK
+        await self._backend.write_zeroes(request.offset, request.length, flags)
+
+    async def _trim(self, request: Request) -> None:
+        if request.length:
+            await self._backend.discard(request.offset, request.length)
+        if request.flags & CMD_FLAG_FUA:
+            await self._backend.flush()
+
+    async def _cache(self, request: Request) -> None:
+        """Bring it nearer: into the top layer, where that may be written, or into the host's page cache."""
+        flags = 0 if self._backend.read_only else COPY_ON_READ | PREFETCH
+        offset, end = request.offset, request.offset + request.length
+        scratch = self._pool.take(_CACHE_STEP)
+        try:
+            while offset < end:
+                step = min(_CACHE_STEP, end - offset)
+                await self._backend.preadv(offset, Buffers((scratch[:step],)), flags)
+                offset += step
+        finally:
+            self._pool.give(scratch)

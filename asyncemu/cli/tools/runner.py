@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""One tool from its first coroutine to its exit status.
+
+    async def main(session: ToolSession) -> int: ...
+    status = run_tool(main)
+
+The session has an AioContext, a BlockGraph, and what ``--object`` defined; the graph is closed at the end, whatever
+happens. An error that somebody expected (AsyncemuError, OSError) is one line on stderr and exit status 1.
+
+A tool is small: plain asyncio, whose loop is there at once, serves most of them better than uvloop, whose import takes
+longer than their work. Those that move gigabytes say so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from asyncemu.block.graph import BlockGraph
+from asyncemu.cli.tools.failure import ToolError, in_qemus_words
+from asyncemu.cli.tools.objects import UserObjects
+from asyncemu.cli.tools.report import complain, report
+from asyncemu.errors import AsyncemuError
+from asyncemu.loop import AioContext
+
+#: A main coroutine's type.
+ToolMain = Callable[["ToolSession"], Coroutine[Any, Any, int]]
+
+
+class ToolSession:
+    """What a tool's main coroutine works with."""
+
+    def __init__(self, context: AioContext, objects: UserObjects) -> None:
+        self.context = context
+        self.graph = BlockGraph(context)
+        self.objects = objects
+
+
+def run_tool(main: ToolMain, objects: UserObjects | None = None, *, throughput: bool = False) -> int:
+    """Run ``main``; the exit status. ``throughput``: on uvloop, where it is installed."""
+    loop = _uvloop() if throughput else asyncio.new_event_loop()
+    try:
+        return loop.run_until_complete(_run(main, objects or UserObjects(), loop))
+    except BaseExceptionGroup as several:
+        expected, unexpected = several.split((AsyncemuError, OSError))
+        if unexpected is not None:
+            raise
+        return fail(expected or several)
+    except (AsyncemuError, OSError) as error:
+        return fail(error)
+    finally:
+        loop.close()
+
+
+def fail(error: BaseException) -> int:
+    """Tell the user; the exit status."""
+    for line in in_qemus_words(error).split("\n") if isinstance(error, ToolError) else [in_qemus_words(error)]:
+        if line:
+            report(line)
+    if isinstance(error, ToolError):
+        if error.hint:
+            complain(error.hint)
+        return error.status
+    return 1
+
+
+def default_signals() -> None:
+    """SIGINT ends the process as it ends QEMU's tools: at once, by the signal, so that a shell script ends, too."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def ready_output() -> None:
+    """Names of files may be any bytes, and are printed as they are."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="surrogateescape")
+
+
+async def _run(main: ToolMain, objects: UserObjects, loop: asyncio.AbstractEventLoop) -> int:
+    context = AioContext(loop, "main")
+    try:
+        session = ToolSession(context, objects)
+        try:
+            return await main(session)
+        finally:
+            await session.graph.close()
+    finally:
+        context.close()
+
+
+def _uvloop() -> asyncio.AbstractEventLoop:
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.new_event_loop()
+    loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
+    return loop
