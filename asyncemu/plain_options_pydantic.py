@@ -7,7 +7,6 @@ Imported by those who import pydantic anyway, and never by a block driver.
 from __future__ import annotations
 
 import typing
-from functools import cache
 from types import UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Final, Union
 
@@ -56,12 +55,14 @@ def core_schema_of(options_type: type[PlainOptions], handler: GetCoreSchemaHandl
     )
 
 
-#: The inverse of ``_model``.
+_models: Final[dict[type[PlainOptions], type[Options]]] = {}
+#: The inverse.
 _plain_types: Final[dict[type[BaseModel], type[PlainOptions]]] = {}
 
 
-@cache
 def _model(options_type: type[PlainOptions]) -> type[Options]:
+    if options_type in _models:
+        return _models[options_type]
     annotations = options_type.annotations()
     fields: dict[str, Any] = {
         name: (_with_models(annotations[name]), _field(field)) for name, field in options_type.fields.items()
@@ -73,7 +74,7 @@ def _model(options_type: type[PlainOptions]) -> type[Options]:
         __doc__=options_type.__doc__,
         **fields,
     )
-    _plain_types[model] = options_type
+    _models[options_type], _plain_types[model] = model, options_type
     return model
 
 

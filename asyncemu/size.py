@@ -40,7 +40,7 @@ def parse_size(value: object) -> int:
     if suffix in ("B", "b"):
         number = whole if fraction is None else f"{whole}.{fraction}"
         raise ValueError(f"{value!r} has two meanings; write {number}{unit} or {number}{unit}iB for powers of 1024")
-    size = int(whole + (fraction or ""))
+    size: int = int(whole + (fraction or ""))
     if unit:
         size *= 1024 ** (_UNITS.index(unit.upper()) + 1)
     size, rest = divmod(size, 10 ** len(fraction or ""))

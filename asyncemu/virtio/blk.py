@@ -106,7 +106,7 @@ class BlkOptions(VirtioOptions):
         default="auto", description="When a read fails: the guest sees it, or success, or the machine stops."
     )
     werror: Literal["auto", "report", "ignore", "stop", "enospc"] = Field(
-        default="auto", description="When a write fails; enospc, which is auto: stop when there is no space, else report."
+        default="auto", description="When a write fails; enospc, which is auto: stop for want of space, else report."
     )
     share_rw: bool = Field(default=False, description="Let others write the same disk.")
     discard: bool = Field(default=True, description="Offer discard to the guest.")

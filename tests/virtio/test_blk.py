@@ -68,7 +68,8 @@ class Factory:
     async def __call__(
         self, features: int | None = None, *, read_only: bool = False, size: int = SECTORS * 512, **options: Any
     ) -> Disk:
-        node = await self.graph.add(MemoryDisk, MemoryDiskOptions(size=size, read_only=read_only, discard="unmap"), "disk0")
+        contents = MemoryDiskOptions(size=size, read_only=read_only, discard="unmap")
+        node = await self.graph.add(MemoryDisk, contents, "disk0")
         device, driver = await self.bench.add_virtio(VirtioBlk, BlkOptions(drive="disk0", **options), drive=node)
         await driver.start(features)
         return Disk(node, device, driver)

@@ -59,4 +59,6 @@ def _of_config_error(error: ConfigError) -> str:
     if isinstance(inner, ConfigError) and error.problem == inner.problem:
         # Raised again by the graph, with a longer place.
         return _of_config_error(inner)
+    if isinstance(inner, (OSError, HostError)) and error.problem == str(inner):
+        return in_qemus_words(inner)
     return error.problem

@@ -1,39 +1,246 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """``--object TYPE,id=NAME,key=value``: what images refer to by name. QEMU: user_creatable_add_opts.
 
-Types are ``secret``, ``throttle-group`` and ``tls-creds-x509``. Others that QEMU knows are refused by name.
+Types are ``secret``, ``throttle-group`` and ``tls-creds-x509``. What they mean is the block layer's matter: here they
+are checked and kept, by type and id.
 """
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable, Mapping
 from typing import Final
 
 from asyncemu.cli.tools.failure import ToolError
 from asyncemu.cli.tools.option_strings import split_options
-from asyncemu.plain_options import PlainOptions
+
+_BOOLEANS: Final = {"on": True, "yes": True, "true": True, "y": True, "off": False, "no": False, "false": False, "n": False}
+
+#: Bytes of a secret that is read from a file.
+_LONGEST_SECRET: Final = 1 << 20
+
+
+class UserObject:
+    """One of them. ``properties`` have QEMU's keys; values are text, int or bool."""
+
+    __slots__ = ("identity", "kind", "properties")
+
+    def __init__(self, kind: str, identity: str, properties: Mapping[str, object]) -> None:
+        self.kind = kind
+        self.identity = identity
+        self.properties = properties
+
+    def text(self, key: str, default: str = "") -> str:
+        """A property that is text."""
+        value = self.properties.get(key, default)
+        return value if isinstance(value, str) else default
 
 
 class UserObjects:
-    """Objects by id: their types and options."""
+    """Objects by id."""
 
     def __init__(self) -> None:
-        self._objects: dict[str, tuple[str, PlainOptions]] = {}
+        self._objects: dict[str, UserObject] = {}
 
     def add(self, text: str) -> None:
-        """Define what the argument of ``--object`` says. ToolError."""
+        """Define what the argument of ``--object`` says, which may be JSON. ToolError."""
         table = _table(text)
-        kind, identity = _take(table, "qom-type"), _take(table, "id")
-        options = _options_type(kind).parse(table, "--object")
+        kind = _take(table, "qom-type")
+        if kind not in _TYPES:
+            problem = f"invalid object type: {kind}" if kind in _QEMUS_TYPES else _not_a_value("qom-type", kind)
+            raise ToolError(problem)
+        identity = _take(table, "id")
+        if not _is_identifier(identity):
+            raise ToolError(
+                "Parameter 'id' expects an identifier",
+                hint="Identifiers consist of letters, digits, '-', '.', '_', starting with a letter.",
+            )
+        properties = {key: _checked(kind, key, value) for key, value in table.items()}
         if identity in self._objects:
             raise ToolError(f"attempt to add duplicate property '{identity}' to object (type 'container')")
-        self._objects[identity] = kind, options
+        found = UserObject(kind, identity, properties)
+        if kind == "secret":
+            secret(found)  # it must be there when it is defined
+        self._objects[identity] = found
 
-    def find(self, kind: str, identity: str) -> PlainOptions | None:
-        """The options of the object of that type and name."""
+    def find(self, kind: str, identity: str) -> UserObject | None:
+        """The object of that type and name."""
         found = self._objects.get(identity)
-        return found[1] if found is not None and found[0] == kind else None
+        return found if found is not None and found.kind == kind else None
 
-    def all(self, kind: str) -> dict[str, PlainOptions]:
-        """Those of one type."""
-        return {identity: options for identity, (each, options) in self._objects.items() if each == kind}
+    def all(self, kind: str) -> list[UserObject]:
+        """Those of one type, in the order of the command line."""
+        return [each for each in self._objects.values() if each.kind == kind]
+
+
+def object_help(text: str) -> bool:
+    """Was ``--object`` asked for help? Then it has been printed: leave."""
+    parts = text.split(",")
+    if parts[0] in ("help", "?"):
+        sys.stdout.write("List of user creatable objects:\n" + "".join(f"  {name}\n" for name in sorted(_TYPES)))
+        return True
+    if parts[0] in _TYPES and any(part in ("help", "?") for part in parts[1:]):
+        rows = "".join(f"  {key}=<{_TYPE_NAMES[kind]}>\n" for key, kind in _TYPES[parts[0]].items())
+        sys.stdout.write(f"{parts[0]} options:\n{rows}")
+        return True
+    return False
+
+
+def secret(found: UserObject) -> bytes:
+    """What a ``secret`` holds. ToolError. An encrypted one (``keyid``) is refused: it would need AES."""
+    has_data, has_file = "data" in found.properties, "file" in found.properties
+    if has_data and has_file:
+        raise ToolError("'file' and 'data' are mutually exclusive")
+    if not has_data and not has_file:
+        raise ToolError("Either 'file' or 'data' must be provided")
+    if "keyid" in found.properties:
+        raise ToolError("secrets that are encrypted with another one ('keyid') are not supported")
+    if has_data:
+        data = os.fsencode(found.text("data"))
+    else:
+        path = found.text("file")
+        try:
+            with open(path, "rb") as file:
+                data = file.read(_LONGEST_SECRET)
+        except OSError as error:
+            raise ToolError(f"Unable to read {path}: Failed to open file “{path}”: {error.strerror}") from error
+    if found.text("format", "raw") == "raw":
+        return data
+    import binascii
+
+    try:
+        return binascii.a2b_base64(b"".join(data.split()), strict_mode=True)
+    except binascii.Error as error:
+        raise ToolError("Base64 data contains invalid characters") from error
+
+
+# ---- properties
+
+
+def _table(text: str) -> dict[str, object]:
+    if not text.startswith("{"):
+        return dict(split_options(text, "qom-type"))
+    import json
+
+    try:
+        table = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ToolError(f"JSON parse error, {error}") from error
+    if not isinstance(table, dict):
+        raise ToolError("Invalid JSON object given")
+    return table
+
+
+def _take(table: dict[str, object], key: str) -> str:
+    value = table.pop(key, "")
+    if not isinstance(value, str) or not value:
+        raise ToolError(f"Parameter '{key}' is missing")
+    return value
+
+
+def _checked(kind: str, key: str, value: object) -> object:
+    check = _TYPES[kind].get(key)
+    if check is None and kind == "throttle-group" and key.startswith("limits."):
+        check = _integer
+    if check is None:
+        raise ToolError(f"Parameter '{key}' is unexpected")
+    return check(key, value)
+
+
+def _text(key: str, value: object) -> object:
+    if not isinstance(value, str):
+        raise ToolError(f"Invalid parameter type for '{key}', expected: string")
+    return value
+
+
+def _integer(key: str, value: object) -> object:
+    try:
+        number = value if isinstance(value, int) else int(str(value)[:40], 0)
+    except ValueError:
+        raise ToolError(f"Parameter '{key}' expects integer") from None
+    if not -(1 << 63) <= number < 1 << 63:
+        raise ToolError(f"Parameter '{key}' expects integer")
+    return number
+
+
+def _boolean(key: str, value: object) -> object:
+    if isinstance(value, bool):
+        return value
+    if value not in _BOOLEANS:
+        raise ToolError(f"Parameter '{key}' expects 'on' or 'off'")
+    return _BOOLEANS[str(value)]
+
+
+def _limits(key: str, value: object) -> object:
+    if not isinstance(value, Mapping):
+        raise ToolError(f"Invalid parameter type for '{key}', expected: object")
+    return {name: _integer(f"{key}.{name}", number) for name, number in value.items()}
+
+
+def _secret_format(key: str, value: object) -> object:
+    return _one_of(key, value, ("raw", "base64"))
+
+
+def _endpoint(key: str, value: object) -> object:
+    return _one_of(key, value, ("client", "server"))
+
+
+def _one_of(key: str, value: object, values: tuple[str, ...]) -> object:
+    if value not in values:
+        raise ToolError(_not_a_value(key, value))
+    return value
+
+
+def _not_a_value(key: str, value: object) -> str:
+    return f"Parameter '{key}' does not accept value '{value}'"
+
+
+def _is_identifier(text: str) -> bool:
+    if not text[0].isascii() or not text[0].isalpha():
+        return False
+    return all(each.isascii() and (each.isalnum() or each in "-._") for each in text)
+
+
+_Check = Callable[[str, object], object]
+
+_RATES: Final = [
+    f"x-{unit}-{way}{suffix}"
+    for unit in ("bps", "iops")
+    for way in ("read", "total", "write")
+    for suffix in ("-max-length", "-max", "")
+]
+
+_TYPES: Final[Mapping[str, Mapping[str, _Check]]] = {
+    "secret": {"data": _text, "file": _text, "format": _secret_format, "iv": _text, "keyid": _text},
+    "throttle-group": {
+        "limits": _limits,
+        **{key: _integer for key in sorted([*_RATES, "x-iops-size"], key=lambda key: (key.replace("-size", "-s0")))},
+    },
+    "tls-creds-x509": {
+        "dir": _text,
+        "endpoint": _endpoint,
+        "passwordid": _text,
+        "priority": _text,
+        "sanity-check": _boolean,
+        "verify-peer": _boolean,
+    },
+}
+
+_TYPE_NAMES: Final[Mapping[_Check, str]] = {
+    _text: "string",
+    _integer: "int",
+    _boolean: "bool",
+    _limits: "ThrottleLimits",
+    _secret_format: "QCryptoSecretFormat",
+    _endpoint: "QCryptoTLSCredsEndpoint",
+}
+
+#: Types that qemu-img 7.2 knows the names of. None of them is something that an image refers to but these above.
+_QEMUS_TYPES: Final = frozenset(
+    "authz-list authz-list-file authz-simple can-bus colo-compare cryptodev-backend dbus-vmstate filter-buffer "
+    "filter-dump filter-mirror filter-redirector filter-replay filter-rewriter input-barrier input-linux iothread "
+    "main-loop memory-backend-file memory-backend-memfd memory-backend-ram pr-manager-helper qtest rng-builtin "
+    "rng-egd rng-random secret_keyring thread-context tls-cipher-suites tls-creds-anon tls-creds-psk "
+    "x-remote-object".split()
+)

@@ -6,9 +6,11 @@ QEMU: img_open, blk_new_open.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from asyncemu.block.backend import BlockBackend
+from asyncemu.block.driver import BlockDriver
 from asyncemu.block.flags import FUA, PERM_ALL, PERM_CONSISTENT_READ, PERM_RESIZE, PERM_WRITE
 from asyncemu.block.node import BlockNode
 from asyncemu.block.open_mode import OpenMode
@@ -16,7 +18,8 @@ from asyncemu.cli.tools.cache_modes import WRITEBACK, CacheMode
 from asyncemu.cli.tools.failure import ToolError, in_qemus_words
 from asyncemu.cli.tools.option_strings import nested, split_options
 from asyncemu.cli.tools.runner import ToolSession
-from asyncemu.errors import AsyncemuError
+from asyncemu.errors import AsyncemuError, ConfigError
+from asyncemu.plugins import find
 
 
 class ImageArgument(NamedTuple):
@@ -84,17 +87,50 @@ async def close_image(session: ToolSession, image: Image) -> None:
 
 def image_table(argument: ImageArgument) -> dict[str, Any]:
     """The options of its block node, for BlockGraph.add_table."""
-    table: dict[str, Any]
-    if argument.image_opts:
-        table = nested(split_options(argument.text))
-    else:
-        from asyncemu.block.image_options import image_table as table_of
-
-        table = table_of(argument.text, argument.format)
-    common: dict[str, object] = {"read-only": not argument.writable, "cache": argument.cache.table()}
+    table = _table_of_options(argument.text) if argument.image_opts else _table_of_name(argument)
+    cache = table.pop("cache", None)
+    common: dict[str, object] = {
+        "read-only": not argument.writable,
+        "cache": {**argument.cache.table(), **(cache if isinstance(cache, Mapping) else {})},
+    }
     if argument.force_share:
         common["force-share"] = True
     return {**common, **dict(argument.options), **table}
+
+
+def _table_of_options(text: str) -> dict[str, Any]:
+    table = nested(split_options(text, implied_key="file"))
+    if "driver" not in table and "file" not in table:
+        raise ToolError("Must specify either driver or file")
+    return table
+
+
+def _table_of_name(argument: ImageArgument) -> dict[str, Any]:
+    from asyncemu.block.probing import protocol_table
+
+    below = protocol_table(argument.text)
+    if argument.text.startswith("json:"):
+        return below
+    if argument.format is None:
+        return {"file": below}
+    if not _is_format(argument.format):
+        return {**below, "driver": argument.format}
+    return {"driver": argument.format, "file": below}
+
+
+def _is_format(name: str) -> bool:
+    """Is ``name`` a driver over a file? Raises ToolError when it is none at all."""
+    return bool(driver_class(name).is_format)
+
+
+def driver_class(name: str) -> type[BlockDriver[Any]]:
+    """The block driver that is called so. ToolError."""
+    try:
+        found = find("blockdev", name, "driver")
+    except ConfigError as error:
+        raise ToolError(f"Unknown driver '{name}'") from error
+    assert issubclass(found, BlockDriver)
+    return found
 
 
 def _warn_of_guessed_raw(argument: ImageArgument, node: BlockNode) -> None:

@@ -6,7 +6,8 @@ QEMU: QemuOpts. A key without ``=value`` is ``on``, ``nokey`` is ``off``; the fi
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 
 def split_options(text: str, implied_key: str = "") -> list[tuple[str, str]]:
@@ -17,6 +18,35 @@ def split_options(text: str, implied_key: str = "") -> list[tuple[str, str]]:
 def has_help(text: str) -> bool:
     """Is ``help`` or ``?`` among the options?"""
     return any(part in ("help", "?") for part in _raw_parts(text))
+
+
+def nested(pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
+    """Tables in tables from dotted keys: ``file.filename`` is ``filename`` in ``file``. Of two equal keys the last counts.
+
+    A table whose keys are 0, 1, ... is a list. ValueError: a key is both a value and a table. QEMU: qdict_crumple.
+    """
+    tables: dict[str, Any] = {}
+    for key, value in pairs:
+        *path, last = key.split(".")
+        table = tables
+        for name in path:
+            inner = table.setdefault(name, {})
+            if not isinstance(inner, dict):
+                raise ValueError(f"Cannot mix scalar and non-scalar keys for '{name}'")
+            table = inner
+        if isinstance(table.get(last), dict):
+            raise ValueError(f"Cannot mix scalar and non-scalar keys for '{last}'")
+        table[last] = value
+    return {key: _lists(value) for key, value in tables.items()}
+
+
+def _lists(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    inner = {key: _lists(each) for key, each in value.items()}
+    if all(inner.get(str(index)) is not None for index in range(len(inner))):
+        return [inner[str(index)] for index in range(len(inner))]
+    return inner
 
 
 def _pairs(text: str, implied_key: str) -> Iterator[tuple[str, str]]:
