@@ -7,7 +7,7 @@ run = .venv/bin/python
 
 # Peers that the tests hold us against, the assembler for guest programs, and what loads a machine.
 test_packages = qemu-system-misc qemu-utils device-tree-compiler gcc-riscv64-linux-gnu libc6-dev-riscv64-cross \
-	opensbi u-boot-qemu stress-ng cpio e2fsprogs
+	opensbi u-boot-qemu stress-ng cpio e2fsprogs libnbd-bin python3-libnbd nbdkit fio openssl
 
 .PHONY: demo test soak lint bench venv dev guests clean
 

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from asyncemu.block.backend import BlockBackend
     from asyncemu.block.child import BlockChild
     from asyncemu.block.node import BlockNode
+    from asyncemu.block.throttle.registry import ThrottleGroups
 
 
 class CacheOptions(PlainOptions):
@@ -95,6 +96,10 @@ class Environment(Protocol):
 
     def refresh_child(self, child: BlockChild, role: int) -> None:
         """For ``open``: the role of ``child`` turned out to be another one."""
+
+    @property
+    def throttle_groups(self) -> ThrottleGroups:
+        """Those that a node may join."""
 
 
 class BlockDriver(Plugin[BlockOptionsT], HasHome):

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from asyncemu.block.child import BlockChild
 from asyncemu.block.driver import BlockDriver, BlockDriverOptions, ChildSlot
@@ -26,6 +27,9 @@ from asyncemu.errors import BlockError, ConfigError
 from asyncemu.loop import AioContext, home
 from asyncemu.plugin_options import configure
 
+if TYPE_CHECKING:
+    from asyncemu.block.throttle.registry import ThrottleGroups
+
 
 class BlockGraph:
     """All nodes of a machine. Home: the main context."""
@@ -37,6 +41,13 @@ class BlockGraph:
         self.nodes: dict[str, BlockNode] = {}
         self.lock = CoRwlock()
         self._anonymous = 0
+
+    @cached_property
+    def throttle_groups(self) -> ThrottleGroups:
+        """The throttle groups that nodes of this graph may join."""
+        from asyncemu.block.throttle.registry import ThrottleGroups
+
+        return ThrottleGroups()
 
     # ---- adding
 
@@ -254,3 +265,8 @@ class _Opening:
         """See Environment."""
         child.role = role
         refresh_permissions([self._node])
+
+    @property
+    def throttle_groups(self) -> ThrottleGroups:
+        """See Environment."""
+        return self._graph.throttle_groups

@@ -37,7 +37,7 @@ class ImageLocks:
 
     def __init__(self, fd: int, filename: str, where: str, *, required: bool) -> None:
         """``where`` is for messages. ``required``: a file system without locks is an error, else nothing is locked."""
-        self._fd = fd
+        self.fd = fd
         self._where = where
         self._filename = filename
         self._required = required
@@ -69,6 +69,10 @@ class ImageLocks:
         for byte in self._held - _bytes(self._permissions, self._shared):
             self._set(byte, fcntl.F_UNLCK)
             self._held.discard(byte)
+
+    def release(self) -> None:
+        """Hold nothing any more."""
+        self.commit(0, PERM_ALL)
 
     def copy_to(self, fd: int, permissions: int, shared: int) -> ImageLocks:
         """The same permissions for another open file of the image, while this one has them. ConfigError."""
@@ -109,11 +113,11 @@ class ImageLocks:
         return ConfigError(self._where, problem, f"Is another process using the image [{self._filename}]?")
 
     def _set(self, byte: int, kind: int) -> None:
-        fcntl.fcntl(self._fd, fcntl.F_OFD_SETLK, _flock.pack(kind, os.SEEK_SET, byte, 1, 0))
+        fcntl.fcntl(self.fd, fcntl.F_OFD_SETLK, _flock.pack(kind, os.SEEK_SET, byte, 1, 0))
 
     def _locked_by_another(self, byte: int) -> bool:
         question = _flock.pack(fcntl.F_WRLCK, os.SEEK_SET, byte, 1, 0)
-        answer = fcntl.fcntl(self._fd, fcntl.F_OFD_GETLK, question)
+        answer = fcntl.fcntl(self.fd, fcntl.F_OFD_GETLK, question)
         return int(_flock.unpack(answer)[0]) != fcntl.F_UNLCK
 
 

@@ -31,6 +31,20 @@ class OpenFile:
         """Its locks go with it."""
         os.close(self.fd)
 
+    def become(self, other: OpenFile) -> None:
+        """Be what ``other`` is, which is closed, under the number that is known for this one.
+
+        The number stays because requests may be on their way with it (in the line of a worker pool, say).
+        """
+        if self.locks is not None:
+            # What is still on its way keeps the old file open, and its locks with it.
+            self.locks.release()
+        os.dup2(other.fd, self.fd, inheritable=False)
+        os.close(other.fd)
+        self.writable, self.direct, self.locks = other.writable, other.direct, other.locks
+        if self.locks is not None:
+            self.locks.fd = self.fd
+
 
 def open_file(filename: str, check: ModeCheck, *, writable: bool, direct: bool) -> OpenFile:
     """Open what is called ``filename``, when ``check`` does not mind. ConfigError (``filename``, ``cache.direct``)."""

@@ -68,7 +68,7 @@ def _write_zeroes(name: str, fd: int, before: int, size: int) -> None:
 
 def _allocate_first_block(fd: int, size: int) -> None:
     """Data to read: a file without any takes direct reads of any length on some file systems, and tells nothing."""
-    zeroes = _zeroes(512 if size < _MAX_BLOCK else _MAX_BLOCK)
+    zeroes = _zeroes(min(size, 512) if size < _MAX_BLOCK else _MAX_BLOCK)
     try:
         os.pwrite(fd, zeroes, 0)
     except OSError:

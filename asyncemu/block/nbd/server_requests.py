@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Sequence
 from typing import Final, Protocol
 
 from asyncemu.block.flags import COPY_ON_READ, FUA, MAY_UNMAP, NO_FALLBACK, PREFETCH, STATUS_ZERO
@@ -66,13 +67,13 @@ class ClientGone(Exception):
 
 
 class Replies(Protocol):
-    """Where replies go; each call sends one message whole, in the order of the calls."""
+    """Where replies go, whole and in the order of the calls."""
 
-    def send_now(self, pieces: Sequence[Piece]) -> bool:
-        """Send it if all of it goes at once; False: nothing has been sent, use ``send``."""
+    def send(self, pieces: Sequence[Piece]) -> asyncio.Future[None] | None:
+        """Send one message. None: it has gone; else it is going, and the pieces are in use until that future is done.
 
-    async def send(self, pieces: Sequence[Piece]) -> None:
-        """Send it; ClientGone. The pieces are in use until it returns."""
+        Both raise ClientGone.
+        """
 
 
 class RequestHandler:
@@ -86,15 +87,7 @@ class RequestHandler:
         self._sources = {id: export.sources[id] for id in contexts}
         self._structured = structured_replies
         self._pool = pool
-        self._replies = replies
         self._send = replies.send
-        self._send_now = replies.send_now
-        self._work: Final[dict[int, Callable[[Request], object]]] = {
-            CMD_FLUSH: self._flush,
-            CMD_TRIM: self._trim,
-            CMD_CACHE: self._cache,
-            CMD_WRITE_ZEROES: self._write_zeroes,
-        }
 
     async def handle(self, incoming: Incoming) -> None:
         """Do it and reply. ClientGone, and nothing else."""
@@ -130,12 +123,15 @@ class RequestHandler:
             if data is not None:
                 self._pool.give(data)
         # As QEMU: a simple reply to all but reads, also where structured ones were negotiated.
-        reply = (simple_reply(request.cookie),)
-        if not self._send_now(reply):
-            await self._send(reply)
+        await self._reply(simple_reply(request.cookie))
 
     async def _fail(self, cookie: int, error: int, message: str) -> None:
-        await self._send((error_chunk(cookie, error, message) if self._structured else simple_reply(cookie, error),))
+        await self._reply(error_chunk(cookie, error, message) if self._structured else simple_reply(cookie, error))
+
+    async def _reply(self, *pieces: Piece) -> None:
+        going = self._send(pieces)
+        if going is not None:
+            await going
 
     # ---- reads
 
@@ -144,7 +140,7 @@ class RequestHandler:
         if flags & CMD_FLAG_FUA:
             await self._backend.flush()
         if not length:
-            await self._send((none_chunk(cookie) if self._structured else simple_reply(cookie),))
+            await self._reply(none_chunk(cookie) if self._structured else simple_reply(cookie))
         elif not self._structured:
             await self._read_data(simple_reply(cookie), offset, length)
         elif flags & CMD_FLAG_DF:
@@ -156,40 +152,33 @@ class RequestHandler:
         data = self._pool.take(length)
         try:
             await self._backend.preadv(offset, Buffers((data,)))
-            reply = (head, data)
-            if not self._send_now(reply):
-                await self._send(reply)
+            await self._reply(head, data)
         finally:
             self._pool.give(data)
 
     async def _read_sparse(self, cookie: int, offset: int, length: int) -> None:
         """A chunk for each run of data and each hole."""
-        end = offset + length
         start = position = offset
+        end = offset + length
         hole = False
-        asked = 0
-        while position < end:
+        for asked in itertools.count(1):
             status = await self._backend.block_status(position, end - position)
             is_hole = bool(status.flags & STATUS_ZERO)
-            known = status.length or end - position
-            if position == start or is_hole == hole:
-                hole = is_hole
-                position += known
-                if position < end:
-                    asked += 1
-                    if asked % TURN == 0:
-                        await asyncio.sleep(0)
-                    continue
-                await self._run(cookie, start, position, hole, REPLY_FLAG_DONE)
-                return
-            await self._run(cookie, start, position, hole, 0)
-            start, hole = position, is_hole
-            position += known
+            if is_hole != hole:
+                if position > start:
+                    await self._run(cookie, start, position, hole, 0)
+                start, hole = position, is_hole
+            # Nothing known: all that is left is as if it were data (the node has become shorter).
+            position += status.length or end - position
+            if position == end:
+                break
+            if asked % TURN == 0:
+                await asyncio.sleep(0)
         await self._run(cookie, start, end, hole, REPLY_FLAG_DONE)
 
     async def _run(self, cookie: int, start: int, end: int, hole: bool, flags: int) -> None:
         if hole:
-            await self._send((hole_chunk(cookie, start, end - start, flags),))
+            await self._reply(hole_chunk(cookie, start, end - start, flags))
         else:
             await self._read_data(data_chunk(cookie, start, end - start, flags), start, end - start)
 
@@ -202,7 +191,7 @@ class RequestHandler:
             if not extents.extents:
                 raise OSError(errno.EIO, "no status")
             flags = 0 if left else REPLY_FLAG_DONE
-            await self._send((block_status_chunk(request.cookie, context, extents.extents, flags),))
+            await self._reply(block_status_chunk(request.cookie, context, extents.extents, flags))
 
     # ---- the others
 

@@ -127,14 +127,15 @@ class Mapping:
         if kind == INVALID:
             return kind, 0, 1
         has_host = kind in (NORMAL, ZERO_ALLOC, UNALLOCATED_ALLOC)
+        host = (entry & OFFSET_MASK) + in_cluster if has_host else 0
         step = geometry.cluster_size if has_host else 0
         expected = entry & self._significant
         position = geometry.round_down(offset)
         end = offset + limit
         while True:
-            count = _alike(kind, bitmap, first)
-            position += first + count << geometry.subcluster_bits
-            if first + count < geometry.subclusters or position >= end:
+            alike = first + _alike(kind, bitmap, first)
+            position += alike << geometry.subcluster_bits
+            if alike < geometry.subclusters or position >= end:
                 break
             first = 0
             index += 1
@@ -142,5 +143,17 @@ class Mapping:
             entry, bitmap = words[2 * index], words[2 * index + 1]
             if entry & self._significant != expected or subcluster_kind(geometry, entry, bitmap, 0) != kind:
                 break
-        host = (words_offset(expected, position, offset, geometry.cluster_mask)) if has_host else 0
         return kind, host, min(position, end) - offset
+
+
+def _alike(kind: int, bitmap: int, first: int) -> int:
+    """How many subclusters from ``first`` on are of ``kind``, as ``first`` is."""
+    if kind == NORMAL:
+        bits = bitmap & ALL_ALLOCATED
+    elif kind in (ZERO_PLAIN, ZERO_ALLOC):
+        bits = bitmap >> 32
+    else:
+        bits = ~(bitmap | bitmap >> 32) & ALL_ALLOCATED
+    bits >>= first
+    # The number of ones at the low end.
+    return (~bits & bits + 1).bit_length() - 1

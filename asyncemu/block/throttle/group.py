@@ -72,8 +72,6 @@ class ThrottleGroup:
 
     def must_wait(self, member: ThrottleMember, direction: int) -> bool:
         """A request of ``member`` comes, behind nobody of its own: must it wait? Then a timer is set."""
-        if member.unlimited:
-            return False
         return self._hold_up(self._next_to_pass(member, direction), direction)
 
     def passed(self, member: ThrottleMember, direction: int, length: int) -> None:
@@ -116,13 +114,13 @@ class ThrottleGroup:
     def _next_to_pass(self, member: ThrottleMember, direction: int) -> ThrottleMember:
         """The member whose request is next: one with a request that waits, or ``member`` when there is none."""
         if member.unlimited and member.waits(direction):
-            # It must not wait for those of others.
+            # It must not wait for those of others, nor do others see to its own.
             return member
         start = self._tokens[direction] or member
         token = self._next_in_the_round(start)
-        while token is not start and not token.waits(direction):
+        while token is not start and not token.waits_in_line(direction):
             token = self._next_in_the_round(token)
-        return token if token.waits(direction) else member
+        return token if token.waits_in_line(direction) else member
 
     def _next_in_the_round(self, member: ThrottleMember) -> ThrottleMember:
         return self.members[(self.members.index(member) + 1) % len(self.members)]

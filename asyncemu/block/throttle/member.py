@@ -2,8 +2,9 @@
 """ThrottleMember: one user of a throttle group, in one context. QEMU: ThrottleGroupMember.
 
     member = ThrottleMember(group, context)
-    if not member.passes(READ, length):
-        await member.wait(READ, length)
+    waiter = member.begin(READ, length)
+    if waiter is not None:
+        await member.wait(waiter, READ, length)
     ... the request ...
     member.leave()
 """
@@ -40,25 +41,23 @@ class ThrottleMember(HasHome):
     # ---- requests
 
     @home
-    def passes(self, direction: int, length: int) -> bool:
-        """May a request of ``length`` bytes go on at once? It is accounted for then; otherwise ``wait``."""
+    def begin(self, direction: int, length: int) -> Waiter | None:
+        """A request of ``length`` bytes comes. None: it goes on at once; otherwise ``wait`` is next."""
         group = self.group
         with group.lock:
-            if self._pending[direction] and not self.unlimited:
-                return False
-            if group.must_wait(self, direction):
-                return False
-            group.passed(self, direction, length)
-            return True
+            if self.unlimited or not (self._pending[direction] or group.must_wait(self, direction)):
+                group.passed(self, direction, length)
+                return None
+            # In one step with the look at the limits: otherwise the timer might have come and gone in between.
+            self._pending[direction] += 1
+            waiter = Waiter()
+            self._queues[direction].append(waiter)
+            return waiter
 
     @home
-    async def wait(self, direction: int, length: int) -> None:
-        """Return when the request may go on, which it does then. Right after ``passes`` has said no."""
+    async def wait(self, waiter: Waiter, direction: int, length: int) -> None:
+        """The other half of ``begin``: return when the request may go on, which it does then."""
         group, queue = self.group, self._queues[direction]
-        waiter = Waiter()
-        with group.lock:
-            self._pending[direction] += 1
-            queue.append(waiter)
         try:
             await waiter.wait()
         except BaseException:
@@ -127,6 +126,10 @@ class ThrottleMember(HasHome):
     def waits(self, direction: int) -> bool:
         """Does a request wait that nobody has woken?"""
         return bool(self._queues[direction])
+
+    def waits_in_line(self, direction: int) -> bool:
+        """And is it not about to be woken by the end of another one, as all are that the limits don't hold for?"""
+        return bool(self._queues[direction]) and not self.unlimited
 
     def wake_next(self, direction: int) -> bool:
         """Wake the one that has waited longest; False when there is none."""

@@ -66,5 +66,3 @@ def limits_of_object(properties: Mapping[str, object], where: str) -> ThrottleCo
     if rest:
         raise ConfigError(f"{where}.{next(iter(rest))}", "unknown key")
     return ThrottleLimits.parse({**given, **limits}, where, other_keys=("id", "limits")).config(where)
-
-

@@ -1,0 +1,262 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""ServerConnection: one client in transmission: requests off the channel, replies onto it.
+
+Bounded, so that a bad client hurts itself only: so many requests and so many bytes of theirs are in flight, then no
+more is read; replies wait in their requests. After so many steps other users of the loop have a turn.
+
+Home: the export's backend's context, which need not be the server's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from typing import Final
+
+from asyncemu.block.nbd.buffer_pool import BufferPool
+from asyncemu.block.nbd.channel import Channel, Piece
+from asyncemu.block.nbd.constants import CMD_DISC, CMD_READ, CMD_WRITE, MAX_REQUESTS
+from asyncemu.block.nbd.export import NbdExport
+from asyncemu.block.nbd.server_negotiation import ServerNegotiation
+from asyncemu.block.nbd.server_requests import ClientGone, RequestHandler
+from asyncemu.block.nbd.server_transmission import Incoming, RequestParser, Terms
+from asyncemu.coroutines import start
+from asyncemu.errors import ProtocolError
+from asyncemu.loop import any_thread, home
+from asyncemu.memory.buffers import Buffers
+
+#: Bytes of data of requests in flight beyond which no more is read: two of the longest (arbitrary).
+MAX_BYTES: Final = 64 << 20
+#: Requests taken and receives made in one go (arbitrary; about a millisecond).
+_STEPS_A_TURN: Final = 64
+
+_END_OF_FILE: Final = "Unexpected end-of-file before all bytes were read"
+
+
+class ServerConnection:
+    """``run`` it once, after the handshake. The channel is its caller's to close."""
+
+    def __init__(self, channel: Channel, negotiation: ServerNegotiation, export: NbdExport, peer: str) -> None:
+        assert negotiation.export is not None
+        self.context = export.backend.context
+        #: Why the client was hung up on, if it was.
+        self.reason = ""
+        self._channel = channel
+        self._fd = channel.fileno()
+        contexts = [context.id for context in negotiation.contexts]
+        structured = negotiation.structured_replies
+        terms = Terms(negotiation.export.size, export.read_only, structured, bool(contexts))
+        self._pool = BufferPool()
+        self._parser = RequestParser(terms, self._pool.take, rest=negotiation.rest(), peer=peer)
+        self._handler = RequestHandler(export, contexts, structured, self._pool, self)
+        self._in_flight = 0
+        self._bytes = 0
+        #: Too much is in flight: the end of a request goes on.
+        self._paused = False
+        #: The last receive has left nothing in the socket.
+        self._emptied = False
+        #: No request is taken any more; over when none is in flight.
+        self._stopping = False
+        #: Nothing can be sent any more.
+        self._gone = False
+        #: Replies that are going: what is left of them.
+        self._outgoing: deque[tuple[list[Piece], asyncio.Future[None]]] = deque()
+        self._watched = (False, False)
+        self._ended: asyncio.Future[None] | None = None
+
+    @home
+    async def run(self) -> None:
+        """Serve until the client leaves, breaks the protocol, or ``stop``. Returns when no request is in flight."""
+        self._ended = self.context.loop.create_future()
+        self._later = self.context.bh_new(self._go_on, "ServerConnection")
+        try:
+            self._go_on()
+            self._end_if_idle()
+            await self._ended
+        finally:
+            # Cancelled, it leaves requests behind, which must not send.
+            self._stopping = self._gone = True
+            self._later.delete()
+            self._watch()
+
+    @home
+    async def stop(self) -> None:
+        """Take no more requests; those in flight are answered. Spec: proto.md, "Terminating the transmission phase"."""
+        self._stopping = True
+        self._watch()
+        self._end_if_idle()
+
+    @home
+    async def abort(self) -> None:
+        """Take no more requests, and send nothing."""
+        self._lose("")
+
+    @any_thread
+    def __repr__(self) -> str:
+        return f"<ServerConnection fd {self._fd}, {self._in_flight} in flight>"
+
+    # ---- requests
+
+    def _readable(self) -> None:
+        self._emptied = False
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """Take requests and receive, until nothing is there, or enough was done."""
+        try:
+            for _ in range(_STEPS_A_TURN):
+                if self._stopping:
+                    return
+                if self._in_flight >= MAX_REQUESTS or self._bytes >= MAX_BYTES:
+                    self._paused = True
+                    self._watch()
+                    return
+                incoming = self._parser.next()
+                if incoming is not None:
+                    self._begin(incoming)
+                elif not self._receive():
+                    return
+        except ProtocolError as error:
+            self._lose(error.problem)
+            return
+        self._later.schedule()
+
+    def _receive(self) -> bool:
+        """Has something come?"""
+        channel = self._channel
+        if not self._emptied:
+            target = self._parser.buffer()
+            try:
+                count = channel.receive(Buffers((target,)))
+            except BlockingIOError:
+                pass
+            except OSError as error:
+                self._lose(error.strerror or str(error))
+                return False
+            else:
+                if count:
+                    self._parser.received(count)
+                    self._emptied = count < len(target) and not channel.has_unread
+                    return True
+                self.reason = _END_OF_FILE
+                self._stopping = True
+                self._end_if_idle()
+        self._watch()
+        return False
+
+    def _begin(self, incoming: Incoming) -> None:
+        kind = incoming.request.type
+        if kind == CMD_DISC:
+            self._stopping = True
+            self._watch()
+            self._end_if_idle()
+            return
+        size = incoming.request.length if kind in (CMD_READ, CMD_WRITE) and incoming.refusal is None else 0
+        self._in_flight += 1
+        self._bytes += size
+        start(self.context, self._serve(incoming, size))
+
+    async def _serve(self, incoming: Incoming, size: int) -> None:
+        try:
+            await self._handler.handle(incoming)
+        except ClientGone:
+            pass
+        except BaseException:
+            # A bug of ours: without the reply the client would wait for ever.
+            self._lose("internal error")
+            raise
+        finally:
+            self._in_flight -= 1
+            self._bytes -= size
+            refusal = incoming.refusal
+            if refusal is not None and refusal.fatal:
+                # Its data follow, and there is no telling where they end that we would wait for.
+                self._lose(refusal.message)
+            elif self._stopping:
+                self._end_if_idle()
+            elif self._paused:
+                self._paused = False
+                self._later.schedule()
+
+    # ---- replies
+
+    def send(self, pieces: Sequence[Piece]) -> asyncio.Future[None] | None:
+        """See Replies."""
+        if self._gone:
+            raise ClientGone
+        left: list[Piece] = list(pieces)
+        if not self._outgoing:
+            try:
+                left = _behind(pieces, self._channel.send(pieces))
+            except BlockingIOError:
+                pass
+            except OSError as error:
+                self._lose(error.strerror or str(error))
+                raise ClientGone from error
+            if not left and not self._channel.has_unsent:
+                return None
+        future: asyncio.Future[None] = self.context.loop.create_future()
+        self._outgoing.append((left, future))
+        self._watch()
+        return future
+
+    def _writable(self) -> None:
+        channel, outgoing = self._channel, self._outgoing
+        try:
+            # What goes at once is no more than the socket holds.
+            while outgoing:
+                left, future = outgoing[0]
+                if left:
+                    left = _behind(left, channel.send(left))
+                else:
+                    channel.flush()
+                outgoing[0] = left, future
+                if left or channel.has_unsent:
+                    continue
+                outgoing.popleft()
+                if not future.done():
+                    future.set_result(None)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self._lose(error.strerror or str(error))
+            return
+        self._watch()
+
+    # ---- the end
+
+    def _lose(self, reason: str) -> None:
+        """There is no use in going on."""
+        self.reason = self.reason or reason
+        self._stopping = self._gone = True
+        for _, future in self._outgoing:
+            if not future.done():
+                future.set_exception(ClientGone())
+        self._outgoing.clear()
+        self._channel.shutdown()
+        self._watch()
+        self._end_if_idle()
+
+    def _end_if_idle(self) -> None:
+        if self._stopping and not self._in_flight and self._ended is not None and not self._ended.done():
+            self._ended.set_result(None)
+
+    def _watch(self) -> None:
+        """Watch for what there is a use for."""
+        wanted = (not self._stopping and not self._paused, bool(self._outgoing) and not self._gone)
+        if wanted != self._watched:
+            self._watched = wanted
+            reading, writing = wanted
+            self.context.set_fd_handler(
+                self._fd, self._readable if reading else None, self._writable if writing else None
+            )
+
+
+def _behind(pieces: Sequence[Piece], count: int) -> list[Piece]:
+    """What is behind the first ``count`` bytes of ``pieces``."""
+    for index, piece in enumerate(pieces):
+        if count < len(piece):
+            return [memoryview(piece)[count:], *pieces[index + 1 :]]
+        count -= len(piece)
+    return []
