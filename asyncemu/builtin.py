@@ -10,9 +10,23 @@ from typing import Final
 
 BUILTIN: Final[dict[str, dict[str, str]]] = {
     "blockdev": {
+        "blkdebug": "asyncemu.block.blkdebug",
+        "blkverify": "asyncemu.block.blkverify",
+        "chaos": "asyncemu.block.chaos",
+        "compress": "asyncemu.block.compress",
+        "copy-on-read": "asyncemu.block.copy_on_read_filter",
+        "delay": "asyncemu.block.delay",
         "file": "asyncemu.block.file",
+        "host_device": "asyncemu.block.host_device",
+        "http": "asyncemu.block.http",
+        "https": "asyncemu.block.http",
+        "nbd": "asyncemu.block.nbd.driver",
+        "null-aio": "asyncemu.block.null_aio",
         "null-co": "asyncemu.block.null_co",
+        "preallocate": "asyncemu.block.preallocate",
+        "qcow2": "asyncemu.block.qcow2.driver",
         "raw": "asyncemu.block.raw",
+        "throttle": "asyncemu.block.throttle",
     },
     "chardev": {
         "file": "asyncemu.chardev.file",

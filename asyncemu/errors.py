@@ -59,12 +59,11 @@ class GuestError(AsyncemuError):
 
 
 class HostError(AsyncemuError):
-    """The host's kernel refused; ``errno`` says how, ``name`` names the object of ours that asked, ``doing`` what."""
+    """The host's kernel refused; ``errno`` says how, ``name`` names the object of ours that asked."""
 
     def __init__(self, name: str, errno: int, doing: str = "") -> None:
         self.name = name
         self.errno = errno
-        self.doing = doing
         super().__init__(f"{name}: {doing}: {os.strerror(errno)}" if doing else f"{name}: {os.strerror(errno)}")
 
 

@@ -42,6 +42,7 @@ class NameOfFile:
     """Says of a str that it names a file."""
 
     __slots__ = ()
+    expected = "a path, as text"
 
     def convert(self, value: object, directory: Path | None) -> object:
         """For PlainOptions."""
@@ -51,7 +52,7 @@ class NameOfFile:
     def name(value: object, directory: Path | None) -> str:
         """``checked_name`` of text or a Path. Raises Mismatch for the rest."""
         if not isinstance(value, (str, os.PathLike)):
-            raise Mismatch("a path, as text")
+            raise Mismatch(NameOfFile.expected)
         return checked_name(os.fspath(value), directory)
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:

@@ -12,8 +12,7 @@ import re
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, Union, runtime_checkable
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Protocol, Union, runtime_checkable
 
 from asyncemu.errors import ConfigError
 from asyncemu.spelling import nearest, shown, toml_path
@@ -25,32 +24,57 @@ _TRUE: Final = frozenset({"on", "true", "yes", "y", "t", "1"})
 _FALSE: Final = frozenset({"off", "false", "no", "n", "f", "0"})
 
 #: As C's strtol with base 0: hexadecimal, octal and decimal. More digits than any bound of ours has are refused unread.
-_integer: Final = re.compile(r"([+-]?)(?:0[xX]([0-9a-fA-F]{1,40})|0([0-7]{1,40})|([0-9]{1,40}))", re.ASCII)
+_INTEGER: Final = r"([+-]?)(?:0[xX]([0-9a-fA-F]{1,40})|0([0-7]{1,40})|([0-9]{1,40}))"
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """Where a value was written."""
 
     #: The TOML path, for messages.
     where: str
     #: What relative file names are relative to; None: the current directory, and nothing is expanded.
     directory: Path | None
+    #: The dotted key within the outermost options.
+    option: str = ""
 
     def inside(self, part: int | str) -> Place:
         """The place of an entry."""
-        return Place(toml_path(self.where, part), self.directory)
+        option = f"{self.option}.{part}" if self.option else str(part)
+        return Place(toml_path(self.where, part), self.directory, option)
+
+
+class OptionError(ConfigError):
+    """An option is wrong, and how: for those who have words of their own for that."""
+
+    def __init__(
+        self, place: Place, flaw: Flaw, problem: str, remedy: str = "", *, expected: str = "", value: object = None
+    ) -> None:
+        super().__init__(place.where, problem, remedy)
+        #: The dotted key within the outermost options.
+        self.option = place.option
+        self.flaw = flaw
+        #: What the value should have been: "a whole number", "a size".
+        self.expected = expected
+        self.value = value
+        #: The plug-in whose option it is, where that is known.
+        self.plugin: type | None = None
+
+
+#: ``value``: is not what is expected. ``choice``: is none of a few. ``bounds``: is too large or small.
+Flaw = Literal["unknown", "twice", "missing", "value", "choice", "bounds"]
 
 
 class Mismatch(Exception):
     """The value is of another type than ``expected``, which is a text: "a whole number"."""
 
-    def __init__(self, expected: str) -> None:
+    def __init__(self, expected: str, problem: str = "") -> None:
         self.expected = expected
+        #: What else is wrong with a value of the right type.
+        self.problem = problem
         super().__init__(expected)
 
 
-#: Makes the option's value of what a user wrote. Raises Mismatch, ConfigError, or ValueError("is not a size; remedy").
+#: Makes the option's value of what a user wrote. Raises Mismatch or ConfigError.
 Converter = Callable[[object, Place], object]
 
 
@@ -58,8 +82,12 @@ Converter = Callable[[object, Place], object]
 class Convertible(Protocol):
     """What an annotation may carry to say how its values are written: ``Annotated[int, SizeInBytes()]``."""
 
+    @property
+    def expected(self) -> str:
+        """What a value is: "a size"."""
+
     def convert(self, value: object, directory: Path | None) -> object:
-        """Raises ValueError("is not a size; write 512K"): the problem, and the remedy where there is one."""
+        """Raises Mismatch, or ValueError("is not a size; write 512K"): problem, and remedy where there is one."""
 
 
 def converted(converter: Converter, value: object, place: Place) -> object:
@@ -67,12 +95,14 @@ def converted(converter: Converter, value: object, place: Place) -> object:
     try:
         return converter(value, place)
     except Mismatch as mismatch:
-        raise ConfigError(place.where, f"must be {mismatch.expected}, not {shown(value)}") from None
-    except ValueError as error:
-        problem, _, remedy = str(error).partition("; ")
-        # What begins with a verb is said of the value.
-        subject = f"{shown(value)} " if problem.startswith("is not ") else ""
-        raise ConfigError(place.where, subject + problem, remedy) from None
+        expected = mismatch.expected
+        problem, _, remedy = mismatch.problem.partition("; ")
+        if not problem:
+            problem = f"must be {expected}, not {shown(value)}"
+        elif problem.startswith("is not "):
+            # What begins with a verb is said of the value.
+            problem = f"{shown(value)} {problem}"
+        raise OptionError(place, "value", problem, remedy, expected=expected, value=value) from None
 
 
 def converter_of(annotation: Any) -> Converter:
@@ -82,8 +112,7 @@ def converter_of(annotation: Any) -> Converter:
         marker = next((each for each in arguments[1:] if isinstance(each, Convertible)), None)
         if marker is None:
             return converter_of(arguments[0])
-        convert = marker.convert
-        return lambda value, place: convert(value, place.directory)
+        return _marked(marker)
     if origin in (Union, types.UnionType):
         return _one_of(arguments)
     if origin is Literal:
@@ -94,23 +123,26 @@ def converter_of(annotation: Any) -> Converter:
         return _table
     if annotation in _SCALARS:
         return _SCALARS[annotation]
-    if isinstance(annotation, type) and hasattr(annotation, "parse"):
+    if isinstance(annotation, type) and hasattr(annotation, "parse_at"):
         return _nested(annotation)
     raise TypeError(f"an option can't be of type {annotation!r}")
 
 
-def check_bounds(value: Any, bounds: Mapping[str, Any], where: str) -> None:
-    """Raises ConfigError when a converted ``value`` breaks one of ``ge``, ``le``, ``min_length``, ``max_length``."""
+def check_bounds(value: Any, bounds: Mapping[str, Any], place: Place) -> None:
+    """Raises OptionError when a converted ``value`` breaks one of ``ge``, ``le``, ``min_length``, ``max_length``."""
+    problem = ""
     for name, bound in bounds.items():
         match name:
             case "ge" if value < bound:
-                raise ConfigError(where, f"must be at least {bound}, not {shown(value)}")
+                problem = f"must be at least {bound}, not {shown(value)}"
             case "le" if value > bound:
-                raise ConfigError(where, f"must be at most {bound}, not {shown(value)}")
+                problem = f"must be at most {bound}, not {shown(value)}"
             case "min_length" if len(value) < bound:
-                raise ConfigError(where, f"has {len(value)} {_unit(value)}, at least {bound}")
+                problem = f"has {len(value)} {_unit(value)}, at least {bound}"
             case "max_length" if len(value) > bound:
-                raise ConfigError(where, f"has {len(value)} {_unit(value)}, at most {bound}")
+                problem = f"has {len(value)} {_unit(value)}, at most {bound}"
+    if problem:
+        raise OptionError(place, "bounds", problem, value=value)
 
 
 def _unit(value: object) -> str:
@@ -123,7 +155,7 @@ def _unit(value: object) -> str:
 def _bool(value: object, place: Place) -> bool:
     if isinstance(value, bool):
         return value
-    text = value.lower() if isinstance(value, str) else value
+    text = str(value).lower() if isinstance(value, (str, int)) else ""
     if text in _TRUE:
         return True
     if text in _FALSE:
@@ -136,7 +168,7 @@ def _int(value: object, place: Place) -> int:
         return value
     if isinstance(value, float) and value.is_integer():
         return int(value)
-    found = _integer.fullmatch(value) if isinstance(value, str) else None
+    found = re.fullmatch(_INTEGER, value) if isinstance(value, str) else None
     if found is None:
         raise Mismatch("a whole number")
     sign, hexadecimal, octal, decimal = found.groups()
@@ -188,6 +220,16 @@ _SCALARS: Final[dict[Any, Converter]] = {
 }
 
 
+def _marked(marker: Convertible) -> Converter:
+    def convert(value: object, place: Place) -> object:
+        try:
+            return marker.convert(value, place.directory)
+        except ValueError as error:
+            raise Mismatch(marker.expected, str(error)) from None
+
+    return convert
+
+
 # ---- of several
 
 
@@ -195,7 +237,7 @@ def _nested(options_type: Any) -> Converter:
     def convert(value: object, place: Place) -> object:
         if isinstance(value, options_type):
             return value
-        return options_type.parse(_table(value, place), place.where, place.directory)
+        return options_type.parse_at(_table(value, place), place)
 
     return convert
 
@@ -206,7 +248,7 @@ def _literal(values: Sequence[object]) -> Converter:
             if (type(value) is type(each) and value == each) or (isinstance(value, str) and value == str(each)):
                 return each
         remedy = nearest(str(value)[:60], [str(each) for each in values])
-        raise ConfigError(place.where, f"{shown(value)} is not one of its values", remedy)
+        raise OptionError(place, "choice", f"{shown(value)} is not one of its values", remedy, value=value)
 
     return convert
 
@@ -234,7 +276,9 @@ def _one_of(annotations: Sequence[Any]) -> Converter:
             try:
                 return converter(value, place)
             except Mismatch as mismatch:
-                expected.append(mismatch.expected)
-        raise Mismatch(" or ".join(expected))
+                expected.append(mismatch)
+        if len(expected) == 1:
+            raise expected[0]
+        raise Mismatch(" or ".join(each.expected for each in expected))
 
     return convert

@@ -23,9 +23,8 @@ import typing
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, TypeVar, dataclass_transform, overload
 
-from asyncemu.errors import ConfigError
-from asyncemu.option_values import Converter, Place, check_bounds, converted, converter_of
-from asyncemu.spelling import nearest, toml_name, toml_path
+from asyncemu.option_values import Converter, OptionError, Place, check_bounds, converted, converter_of
+from asyncemu.spelling import nearest, toml_name
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -149,23 +148,34 @@ class PlainOptions(AnyOptions):
         ``where`` is the table's TOML path. ``directory`` is what relative file names are relative to. ``other_keys`` of
         the table were taken out of it: they may be what an unknown key was meant to be.
         """
+        return cls.parse_at(table, Place(where, directory), other_keys)
+
+    @classmethod
+    def parse_at(cls, table: Mapping[str, object], place: Place, other_keys: Sequence[str] = ()) -> Self:
+        """``parse`` of a table that may be inside of other options."""
         values: dict[str, object] = {}
+        written: dict[str, object] = {}
         names = {field.key: name for name, field in cls.fields.items()}
         converters = cls._all_converters()
         for key, value in table.items():
             name = names.get(key, key)
-            path = toml_path(where, key)
-            if name not in converters or name in values:
-                problem = "is given twice" if name in values else "unknown key"
-                remedy = "" if name in values else nearest(key, sorted([*names, *other_keys]))
-                raise ConfigError(path, problem, remedy)
-            values[name] = converted(converters[name], value, Place(path, directory))
+            inside = place.inside(key)
+            if name not in converters:
+                remedy = nearest(key, sorted([*names, *other_keys]))
+                raise OptionError(inside, "unknown", "unknown key", remedy, value=value)
+            if name in values:
+                raise OptionError(inside, "twice", "is given twice")
+            values[name] = converted(converters[name], value, inside)
+            # A file's name is part of what a node is called: the one by which it is opened.
+            written[key] = values[name] if place.directory is not None and isinstance(value, str) else value
             if values[name] is not None:
-                check_bounds(values[name], cls.fields[name].bounds, path)
+                check_bounds(values[name], cls.fields[name].bounds, inside)
         for name, field in cls.fields.items():
             if field.default is REQUIRED and name not in values:
-                raise ConfigError(toml_path(where, field.key), "is missing")
-        return cls(**values)
+                raise OptionError(place.inside(field.key), "missing", "is missing")
+        options = cls(**values)
+        options.__dict__["_written"] = written
+        return options
 
     @classmethod
     def annotations(cls) -> dict[str, Any]:
@@ -185,6 +195,11 @@ class PlainOptions(AnyOptions):
             if value != field.default:
                 found[field.key] = _as_table(value)
         return found
+
+    def written(self) -> Mapping[str, Any]:
+        """What ``parse`` was given, as it was spelt; ``given()`` of options that code has made."""
+        found: Mapping[str, Any] | None = self.__dict__.get("_written")
+        return self.given() if found is None else found
 
     def replaced(self, **changes: Any) -> Self:
         """A copy in which the fields ``changes`` have other values."""

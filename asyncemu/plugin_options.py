@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar, cast
 
 from asyncemu.errors import ConfigError, ConfigErrors
+from asyncemu.option_values import OptionError
 from asyncemu.plain_options import AnyOptions, PlainOptions
 from asyncemu.plugins import Plugin, find, names
 
@@ -29,11 +29,10 @@ DRIVER_KEY = {"blockdev": "driver", "chardev": "backend", "netdev": "type", "dev
 
 
 #: Names of objects, as QEMU has them: none looks like a number or like a name that the runtime made up ("#block001").
-_identity = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,62}")
+_IDENTITY: Final = r"[A-Za-z][A-Za-z0-9._-]{0,62}"
 
 
-@dataclass(frozen=True, slots=True)
-class Configured:
+class Configured(NamedTuple):
     """A plug-in that a table asked for: its class, its checked options and its own name (may be empty)."""
 
     plugin: type[Plugin[Any]]
@@ -58,7 +57,11 @@ def configure(
     plugin = find(kind, driver, f"{where}.{'plugin' if path else driver_key}", path, directory)
     other_keys = (identity_key, driver_key)
     if issubclass(plugin.options_type, PlainOptions) and not all_errors:
-        options: AnyOptions = plugin.options_type.parse(rest, where, directory, other_keys)
+        try:
+            options: AnyOptions = plugin.options_type.parse(rest, where, directory, other_keys)
+        except OptionError as error:
+            error.plugin = plugin
+            raise
     else:
         options = validate(plugin.options_type, rest, where, directory, other_keys)
     return Configured(plugin, options, identity)
@@ -68,7 +71,7 @@ def take_identity(kind: str, table: dict[str, Any], where: str) -> str:
     """Take the object's own name out of ``table``; empty when it has none. ConfigError when it is no name."""
     key = IDENTITY_KEY[kind]
     identity = _text(table, key, where)
-    if identity and not _identity.fullmatch(identity):
+    if identity and not re.fullmatch(_IDENTITY, identity):
         problem = f"{identity[:60]!r} is not a name"
         raise ConfigError(f"{where}.{key}", problem, "begin with a letter; letters, digits, - . _ may follow")
     return identity

@@ -14,8 +14,7 @@ from __future__ import annotations
 
 import importlib
 import sys
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, get_args, get_origin
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, TypeVar, get_args, get_origin
 
 from asyncemu.errors import ConfigError
 from asyncemu.plain_options import AnyOptions, PlainOptions
@@ -27,8 +26,7 @@ if TYPE_CHECKING:
 ENTRY_POINT_GROUP = "asyncemu.plugins"
 
 
-@dataclass(frozen=True, slots=True)
-class Reference:
+class Reference(NamedTuple):
     """Marks an option that names another object: ``drive: Annotated[str, Reference("blockdev")]``.
 
     The machine looks the name up and sets the object as the attribute of the same name on the plug-in.
@@ -77,6 +75,15 @@ def _options_argument(cls: type) -> type[AnyOptions] | None:
     return None
 
 
+class UnknownPlugin(ConfigError):
+    """Nothing is called ``name`` in the table ``kind``."""
+
+    def __init__(self, where: str, kind: str, name: str) -> None:
+        super().__init__(where, f"{name[:60]!r} is unknown", nearest(name, names(kind)))
+        self.kind = kind
+        self.name = name
+
+
 def find(kind: str, name: str, where: str, path: str = "", relative_to: Path | None = None) -> type[Plugin[Any]]:
     """The class that ``name`` means in the table ``kind``.
 
@@ -98,7 +105,7 @@ def find(kind: str, name: str, where: str, path: str = "", relative_to: Path | N
     known = Plugin.registry.get(kind, {})
     if name in known:
         return known[name]
-    raise ConfigError(where, f"{name[:60]!r} is unknown", nearest(name, names(kind)))
+    raise UnknownPlugin(where, kind, name)
 
 
 def names(kind: str) -> list[str]:

@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from asyncemu.spelling import shown
@@ -24,7 +23,7 @@ LARGEST: Final = (1 << 63) - 1
 
 _UNITS: Final = "KMGTPE"
 #: At most 30 digits: enough for LARGEST with a fraction, and no work for absurd input.
-_spelling: Final = re.compile(r"([0-9]{1,30})(?:\.([0-9]{1,30}))? ?(?:([KMGTPE])(i?B)?|B)?", re.IGNORECASE | re.ASCII)
+_SPELLING: Final = r"([0-9]{1,30})(?:\.([0-9]{1,30}))? ?(?:([KMGTPE])(i?B)?|B)?"
 #: The same for JSON schema, whose dialect has no flags.
 _SCHEMA_PATTERN: Final = r"^[0-9]{1,30}(\.[0-9]{1,30})? ?([KMGTPEkmgtpe](i[Bb])?|[Bb])?$"
 
@@ -33,7 +32,7 @@ def parse_size(value: object) -> int:
     """Bytes. Raises ValueError."""
     if isinstance(value, int) and not isinstance(value, bool):
         return value
-    found = _spelling.fullmatch(value) if isinstance(value, str) else None
+    found = re.fullmatch(_SPELLING, value, re.IGNORECASE | re.ASCII) if isinstance(value, str) else None
     if found is None:
         raise ValueError("is not a size; write 4096, 512K or 256MiB")
     whole, fraction, unit, suffix = found.groups()
@@ -57,12 +56,17 @@ def size_text(size: int) -> str:
     return str(size)
 
 
-@dataclass(frozen=True, slots=True)
 class SizeInBytes:
     """Says of an int that it is written as a size."""
 
+    __slots__ = ()
+    expected = "a size"
+
     def convert(self, value: object, directory: Path | None) -> int:
         """For PlainOptions."""
+        if isinstance(value, str) and re.fullmatch(r"0[xX][0-9a-fA-F]{1,16}", value):
+            # As QEMU's command lines have it.
+            value = int(value, 16)
         size = parse_size(value)
         if not 0 <= size <= LARGEST:
             raise ValueError(f"must be at {'least 0' if size < 0 else f'most {LARGEST}'}, not {shown(value)}")

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
-_bare_key: Final = re.compile(r"[A-Za-z0-9_-]{1,60}")
+_BARE_KEY: Final = r"[A-Za-z0-9_-]{1,60}"
 
 #: Characters of a value that a message shows.
 MAX_SHOWN: Final = 60
@@ -25,7 +25,7 @@ def toml_path(where: str, *parts: int | str) -> str:
             where += f"[{part}]"
         else:
             # What can't be a bare key in TOML is quoted, so that a path is one line and unambiguous.
-            key = part if _bare_key.fullmatch(part) else repr(part[:MAX_SHOWN])
+            key = part if re.fullmatch(_BARE_KEY, part) else repr(part[:MAX_SHOWN])
             where += f".{key}" if where else key
     return where
 

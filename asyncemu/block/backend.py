@@ -6,8 +6,9 @@
     await backend.preadv(0, buffers)
     await backend.remove()
 
-It checks bounds, holds requests while the node is drained (they wait in line, nobody fails), counts them, and knows
-what a device is to do about an error. Without a node there is no medium: ENOMEDIUM.
+It checks bounds, holds requests while the node is drained (they wait in line, nobody fails, and if it moves meanwhile
+they go on in the new home), counts them, and knows what a device is to do about an error. Without a node there is no
+medium: ENOMEDIUM.
 """
 
 from __future__ import annotations
@@ -16,17 +17,21 @@ import asyncio
 import errno
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from time import monotonic_ns
 from typing import Protocol
 
 from asyncemu.block.child import BlockChild
+from asyncemu.block.drain import follow, settle
 from asyncemu.block.error_policy import ErrorAction, ErrorPolicy
 from asyncemu.block.flags import PERM_ALL, PERM_CONSISTENT_READ
+from asyncemu.block.homes import at_home
 from asyncemu.block.node import BlockNode
 from asyncemu.block.permissions import refresh_permissions
 from asyncemu.block.statistics import FLUSH, READ, UNMAP, WRITE, BlockStatistics
 from asyncemu.block.status import block_status_above
 from asyncemu.block.types import BlockStatus, Preallocation
+from asyncemu.coroutines import start
 from asyncemu.errors import BlockError
 from asyncemu.loop import AioContext, HasHome, any_thread, home
 from asyncemu.memory.buffers import Buffers
@@ -37,7 +42,10 @@ class BackendUser(Protocol):
 
     @any_thread
     async def quiesce(self) -> None:
-        """Send no request until ``resume``; return when none is in flight. Nests. From any context."""
+        """Send no request until ``resume``; return when none is in flight. Nests. From any context.
+
+        Is not cancelled; if it raises, ``resume`` follows all the same.
+        """
 
     @any_thread
     async def resume(self) -> None:
@@ -64,6 +72,8 @@ class BlockBackend(HasHome):
         self.user: BackendUser | None = None
         #: Writes past the end make the node grow (PERM_RESIZE); otherwise they fail.
         self.allow_write_beyond_end = False
+        #: Flags of each write: FUA where the user wants no write cache. QEMU: blk_set_enable_write_cache.
+        self.write_flags = 0
         self.in_flight = 0
         self.quiesced = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
@@ -95,11 +105,18 @@ class BlockBackend(HasHome):
 
     @home
     async def insert(self, node: BlockNode) -> None:
-        """Take ``node`` as the medium. ConfigError: its other users don't allow what we want."""
+        """Take ``node`` as the medium. ConfigError: its other users don't allow what we want.
+
+        BlockError (EBUSY): there is one, or it lives elsewhere; ESHUTDOWN: it is closed, or is about to be.
+        """
+        if self.root is not None:
+            raise BlockError(self.name, errno.EBUSY, f"has {self.root.node.name} inserted")
         if node.context is not self.context:
             raise BlockError(
                 node.name, errno.EBUSY, f"lives in {node.context.name}, {self.name} in {self.context.name}"
             )
+        if node.closing or node.closed:
+            raise BlockError(node.name, errno.ESHUTDOWN, f"can't be inserted into {self.name}")
         edge = BlockChild(self, "root", 0, node)
         edge.permissions, edge.shared = self.permissions, self.shared
         node.parents.append(edge)
@@ -107,11 +124,9 @@ class BlockBackend(HasHome):
             refresh_permissions([node])
         except BaseException:
             node.parents.remove(edge)
-            refresh_permissions([node])
             raise
         self.root = edge
-        for section in list(node.sections):
-            await section.adopt(self)
+        await settle(follow(node))
 
     @home
     async def remove(self) -> None:
@@ -123,6 +138,9 @@ class BlockBackend(HasHome):
         self.root = None
         node.parents.remove(edge)
         refresh_permissions([node])
+        if sections := follow(node):
+            # Behind our back: the user who is to go on may be who removes us.
+            start(self.context, settle(sections))
 
     @home
     def set_permissions(self, permissions: int, shared: int) -> None:
@@ -135,7 +153,6 @@ class BlockBackend(HasHome):
                 refresh_permissions([edge.node])
             except BaseException:
                 edge.permissions, edge.shared = before
-                refresh_permissions([edge.node])
                 raise
         self.permissions, self.shared = permissions, shared
 
@@ -147,6 +164,9 @@ class BlockBackend(HasHome):
         length = buffers.nbytes
         began = monotonic_ns()
         node = await self._begin("read", offset, length)
+        if node is None:
+            await at_home(self, partial(self.preadv, offset, buffers, flags))
+            return
         try:
             await node.preadv(offset, buffers, flags)
         except BaseException:
@@ -162,8 +182,11 @@ class BlockBackend(HasHome):
         length = buffers.nbytes
         began = monotonic_ns()
         node = await self._begin("write", offset, length, grows=True)
+        if node is None:
+            await at_home(self, partial(self.pwritev, offset, buffers, flags))
+            return
         try:
-            await node.pwritev(offset, buffers, flags)
+            await node.pwritev(offset, buffers, flags | self.write_flags)
         except BaseException:
             self.statistics.failed(WRITE)
             raise
@@ -176,8 +199,11 @@ class BlockBackend(HasHome):
         """Make the bytes read as zero. Flags: MAY_UNMAP, FUA, NO_FALLBACK."""
         began = monotonic_ns()
         node = await self._begin("write zeroes", offset, length, grows=True)
+        if node is None:
+            await at_home(self, partial(self.write_zeroes, offset, length, flags))
+            return
         try:
-            await node.write_zeroes(offset, length, flags)
+            await node.write_zeroes(offset, length, flags | self.write_flags)
         except BaseException:
             self.statistics.failed(WRITE)
             raise
@@ -190,6 +216,9 @@ class BlockBackend(HasHome):
         """The bytes are not needed any more (a hint)."""
         began = monotonic_ns()
         node = await self._begin("discard", offset, length)
+        if node is None:
+            await at_home(self, partial(self.discard, offset, length))
+            return
         try:
             await node.discard(offset, length)
         except BaseException:
@@ -204,6 +233,9 @@ class BlockBackend(HasHome):
         """All completed writes survive a crash of the host when this returns."""
         began = monotonic_ns()
         node = await self._begin("flush", 0, 0)
+        if node is None:
+            await at_home(self, self.flush)
+            return
         try:
             await node.flush()
         except BaseException:
@@ -217,9 +249,49 @@ class BlockBackend(HasHome):
     async def block_status(self, offset: int, length: int, want_zero: bool = True) -> BlockStatus:
         """What the whole chain says of the first of the bytes."""
         node = await self._begin("block status", offset, length)
+        if node is None:
+            return await at_home(self, partial(self.block_status, offset, length, want_zero))
         try:
             status, _ = await block_status_above(node, None, offset, length, want_zero)
             return status
+        finally:
+            self._end()
+
+    @home
+    async def copy_range(
+        self,
+        offset: int,
+        target: BlockBackend,
+        target_offset: int,
+        length: int,
+        read_flags: int = 0,
+        write_flags: int = 0,
+    ) -> None:
+        """Have the storage copy bytes to ``target``. ENOTSUP: it can't; read and write them."""
+        from asyncemu.block.copy_range import copy_range
+
+        while True:
+            if target.context is not self.context:
+                raise BlockError(self.name, errno.ENOTSUP, "copy range")
+            moved = await self._begin("read", offset, length) is None
+            if not moved and not (target.quiesced and target.user is None):
+                break
+            if not moved:
+                # Who drains both waits for us: we may not wait for one of them while we are in flight in the other.
+                self._end()
+                moved = not await target._wait_while_drained()
+            if moved:
+                again = partial(self.copy_range, offset, target, target_offset, length, read_flags, write_flags)
+                await at_home(self, again)
+                return
+        try:
+            await target._begin("write", target_offset, length, grows=True)
+            try:
+                assert self.root is not None
+                assert target.root is not None
+                await copy_range(self.root, offset, target.root, target_offset, length, read_flags, write_flags)
+            finally:
+                target._end()
         finally:
             self._end()
 
@@ -229,6 +301,10 @@ class BlockBackend(HasHome):
     ) -> None:
         """Make the node ``size`` bytes (PERM_RESIZE)."""
         node = await self._begin("truncate", 0, 0)
+        if node is None:
+            again = partial(self.truncate, size, exact=exact, preallocation=preallocation, zero=zero)
+            await at_home(self, again)
+            return
         try:
             await node.truncate(size, exact=exact, preallocation=preallocation, zero=zero)
         finally:
@@ -254,11 +330,11 @@ class BlockBackend(HasHome):
         """What the device is to do about ``error``; QEMU: blk_get_error_action."""
         return self.policy.action(is_read, error.errno)
 
-    # ---- drained sections, as a parent
+    # ---- drained sections, as a parent (drain.py)
 
     @home
     def drain_begin(self) -> None:
-        """Requests that come wait, from here on; with a ``user``, that one is asked in ``wait_quiet``. Nests."""
+        """Requests that come wait, from here on; a ``user`` is asked in its own time. Nests."""
         self.quiesced += 1
 
     @home
@@ -267,32 +343,13 @@ class BlockBackend(HasHome):
         self.quiesced -= 1
         if self.quiesced:
             return
-        for waiting in self._waiting:
-            if not waiting.done():
-                waiting.set_result(None)
-        self._waiting.clear()
-
-    @any_thread
-    async def wait_quiet(self) -> None:
-        """After ``drain_begin``: until nothing of ours is in flight and nothing comes. From any context."""
-        if self.user is not None:
-            await self.user.quiesce()
-        await self.context.call(self.drain)
-
-    @any_thread
-    async def end_quiet(self) -> None:
-        """The other end of ``drain_begin`` and ``wait_quiet``. From any context."""
-        await self.context.call(self._drain_end)
-        if self.user is not None:
-            await self.user.resume()
-
-    async def _drain_end(self) -> None:
-        self.drain_end()
-
-    @any_thread
-    async def move(self, context: AioContext) -> None:
-        """``context`` is the home from now on, as the node's. Drained."""
-        self.context = context
+        while self._waiting:
+            waiting = self._waiting.popleft()
+            loop = waiting.get_loop()
+            if loop is self.context.loop:
+                _wake(waiting)
+            else:  # it came before we moved
+                loop.call_soon_threadsafe(_wake, waiting)
 
     @home
     async def drain(self) -> None:
@@ -310,11 +367,10 @@ class BlockBackend(HasHome):
 
     # ---- private
 
-    async def _begin(self, what: str, offset: int, length: int, grows: bool = False) -> BlockNode:
-        while self.quiesced and self.user is None:
-            waiting = self.context.loop.create_future()
-            self._waiting.append(waiting)
-            await waiting
+    async def _begin(self, what: str, offset: int, length: int, grows: bool = False) -> BlockNode | None:
+        """The node to send the request to; None: it waited, and its home is another one now."""
+        if self.quiesced and not await self._wait_while_drained():
+            return None
         root = self.root
         if root is None:
             raise BlockError(self.name, errno.ENOMEDIUM, what)
@@ -327,6 +383,17 @@ class BlockBackend(HasHome):
         self.in_flight += 1
         return node
 
+    async def _wait_while_drained(self) -> bool:
+        """Is the caller at home still?"""
+        here = self.context
+        while self.quiesced and self.user is None:
+            waiting = here.loop.create_future()
+            self._waiting.append(waiting)
+            await waiting
+            if self.context is not here:
+                return False
+        return True
+
     def _end(self) -> None:
         self.in_flight -= 1
         if not self.in_flight and self._idle is not None:
@@ -337,3 +404,6 @@ class BlockBackend(HasHome):
         return f"<BlockBackend {self.name}>"
 
 
+def _wake(waiting: asyncio.Future[None]) -> None:
+    if not waiting.done():
+        waiting.set_result(None)

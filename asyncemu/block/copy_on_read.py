@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from asyncemu.block import padding
-from asyncemu.block.flags import PREFETCH
+from asyncemu.block.flags import PREFETCH, WRITE_UNCHANGED
 from asyncemu.block.status import is_allocated
 from asyncemu.block.zero_detection import view_is_zero
 from asyncemu.block.zeroes import zero_tracked
@@ -28,12 +28,15 @@ async def read_and_copy(node: BlockNode, offset: int, buffers: Buffers, flags: i
     """Fill ``buffers`` (not with PREFETCH) from ``offset`` on, within the node, and copy what is not allocated."""
     length = buffers.nbytes
     end = offset + length
-    cluster = max((await node.driver.image_info()).cluster_size, node.limits.request_alignment)
-    start, stop = padding.outer_blocks(cluster, offset, length)
+    start, stop = padding.outer_blocks(node.copy_unit or await _find_copy_unit(node), offset, length)
     stop = min(stop, node.size)
     request = node.begin(start, stop, serialising=True)
     try:
         await node.tracked.wait(request)
+        if stop > node.size:  # it has been cut off meanwhile
+            stop = node.size
+            buffers = node.zero_past_the_end(offset, buffers)
+            end = offset + buffers.nbytes
         position = start
         while position < stop:
             allocated, known = await is_allocated(node, position, min(stop - position, _PIECE))
@@ -42,7 +45,8 @@ async def read_and_copy(node: BlockNode, offset: int, buffers: Buffers, flags: i
                 piece = memoryview(bytearray(known))
                 await _driver_read(node, position, Buffers((piece,)))
                 await _copy(node, position, piece)
-                _fill(buffers, offset, end, position, piece, flags)
+                if not flags & PREFETCH:
+                    _fill(buffers, offset, end, position, piece)
             elif not flags & PREFETCH:
                 first, last = max(position, offset), min(until, end)
                 if first < last:
@@ -50,6 +54,15 @@ async def read_and_copy(node: BlockNode, offset: int, buffers: Buffers, flags: i
             position = until
     except OSError as error:
         raise node.failed("read", offset, length, error) from error
+    finally:
+        node.end(request)
+
+
+async def _find_copy_unit(node: BlockNode) -> int:
+    request = node.begin(0, 0)
+    try:
+        node.copy_unit = max((await node.driver.image_info()).cluster_size, node.limits.request_alignment)
+        return node.copy_unit
     finally:
         node.end(request)
 
@@ -63,19 +76,16 @@ async def _driver_read(node: BlockNode, offset: int, buffers: Buffers) -> None:
 
 async def _copy(node: BlockNode, offset: int, piece: memoryview) -> None:
     if node.debugged:
-        await node.debug_event("cor_write")
-    if view_is_zero(piece):
+        await node.own_debug_event("cor_write")
+    alignment = node.limits.request_alignment
+    if node.driver.defines("write_zeroes") and not len(piece) % alignment and view_is_zero(piece):
         await zero_tracked(node, offset, offset + len(piece), 0)
-    elif padding.fits(node.limits, offset, len(piece), Buffers((piece,))):
-        await node.driver.pwritev(offset, Buffers((piece,)))
     else:
-        await padding.write(node, offset, Buffers((piece,)), 0)
+        await padding.write(node, offset, Buffers((piece,)), WRITE_UNCHANGED)
     node.write_generation += 1
 
 
-def _fill(buffers: Buffers, offset: int, end: int, position: int, piece: memoryview, flags: int) -> None:
-    if flags & PREFETCH:
-        return
+def _fill(buffers: Buffers, offset: int, end: int, position: int, piece: memoryview) -> None:
     first, last = max(position, offset), min(position + len(piece), end)
     if first < last:
         buffers.slice(first - offset, last - first).write(piece[first - position : last - position])

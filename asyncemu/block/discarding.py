@@ -33,6 +33,7 @@ async def discard(node: BlockNode, offset: int, length: int) -> None:
     try:
         if node.tracked.serialising:
             await node.tracked.wait(request)
+            end = min(end, node.size)
         await _discard_blocks(node, start, end)
         node.write_generation += 1
     except OSError as error:
@@ -53,7 +54,7 @@ async def _discard_blocks(node: BlockNode, start: int, end: int) -> None:
             stop = stop // alignment * alignment
         try:
             await node.driver.discard(start, stop - start)
-        except OSError as error:
+        except (OSError, BlockError) as error:
             if error.errno != errno.ENOTSUP:
                 raise
         start = stop

@@ -1,87 +1,146 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Drained sections: nothing is in flight in a node, and nothing comes, until the section ends.
 
-Requests come from above, so the order is from above: the parents that are no nodes (BlockBackends) are asked to be
-quiet, nodes over the node are told before it, and then each node is waited for before what it uses. A parent that comes
-while the section lasts is made quiet, too. Sections nest, and overlap. QEMU: bdrv_drained_begin, bdrv_drained_end,
-bdrv_drain_all_begin, bdrv_drain_all_end.
+    async with drained(node): ...
+
+Requests come from above, so a section that names some nodes holds all that is over them, too. It begins from above:
+parents that are no nodes (BlockBackends) become quiet, drivers are told (``drain_begin``), all of that before anybody
+is waited for, as what one waits for may need another to let go of it; then all that is in flight is waited for. It ends
+from below. Sections nest, and overlap; a driver is told of the first one and of the end of the last.
+
+The graph may change meanwhile, by who is in the section or by others. Whoever changes edges calls ``follow`` behind
+that, without an ``await`` between: each section that holds a node whose parents have changed then holds who is over it
+now, and lets go of who is not. So a new parent of a drained node is drained from its first moment, and one that has
+got another child is free at once. Users of BlockBackends are told by ``settle``, which waits.
+
+QEMU: bdrv_drained_begin, bdrv_drained_end, bdrv_drain_all_begin, bdrv_drain_all_end; its quiesce counters are sections.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING
 
-from asyncemu.block.order import connected, from_above, with_parents
-from asyncemu.loop import any_thread
+from asyncemu.block.homes import at_home, to_end
+from asyncemu.block.order import sorted_from_above, with_parents
+from asyncemu.coroutines import CoMutex
+from asyncemu.loop import AioContext, any_thread
 
 if TYPE_CHECKING:
-    from asyncemu.block.backend import BlockBackend
+    from asyncemu.block.backend import BackendUser, BlockBackend
     from asyncemu.block.node import BlockNode
-
-__all__ = ["DrainedSection", "backends_of", "connected", "drained", "drained_all", "with_parents"]
 
 
 class DrainedSection:
     """Who is quiet because of one section."""
 
-    def __init__(self) -> None:
-        self._nodes: list[BlockNode] = []
-        self._backends: list[BlockBackend] = []
+    def __init__(self, named: Iterable[BlockNode] = ()) -> None:
+        self._named = dict.fromkeys(named)
+        self._over = False
+        # Held. Each entry is touched at its home only; a thread that looks at the whole copies it first.
+        self._nodes: dict[BlockNode, None] = {}
+        self._backends: dict[BlockBackend, None] = {}
+        #: Users of BlockBackends that have been asked to be quiet.
+        self._asked: dict[BlockBackend, BackendUser] = {}
+        self._settling = CoMutex()
 
     @any_thread
-    async def begin(self, nodes: list[BlockNode]) -> None:
-        """``nodes``, those above first, and all that is over them."""
-        for backend in backends_of(nodes):
-            await backend.context.call(lambda backend=backend: self._quiet(backend))  # type: ignore[misc]
-        # Told before anybody is waited for: a request of theirs may wait for a rate, or a server.
-        for node in nodes:
-            await node.context.call(lambda node=node: self._enter(node))  # type: ignore[misc]
-        for backend in self._backends:
-            await backend.wait_quiet()
-        for node in nodes:
-            await node.context.call(node.drain)
+    async def begin(self) -> None:
+        """Return when all is quiet. Raises CancelledError only; then it has ended."""
+        try:
+            for node in list(self._named):
+                if self not in node.sections:
+                    await at_home(node, lambda node=node: self._hold(node))  # type: ignore[misc]
+            await self.settle()
+            await self._wait()
+        except BaseException:
+            await to_end(self.end())
+            raise
 
-    async def adopt(self, parent: BlockNode | BlockBackend) -> None:
-        """``parent`` has got an edge to a node that this section holds."""
-        from asyncemu.block.node import BlockNode
-
-        if isinstance(parent, BlockNode):
-            if self not in parent.sections:
-                await self._enter(parent)
-                for edge in parent.parents:
-                    await self.adopt(edge.parent)  # type: ignore[arg-type]
-        elif parent not in self._backends:
-            await self._quiet(parent)
-            await parent.wait_quiet()
-
+    @any_thread
     async def end(self) -> None:
-        """All may go on, those below first."""
-        while self._nodes:
-            node = self._nodes.pop()
-            await node.context.call(lambda node=node: self._leave(node))  # type: ignore[misc]
-        while self._backends:
-            await self._backends.pop().end_quiet()
+        """All may go on."""
+        self._over = True
+        while held := self._held():
+            await at_home(held[0], lambda: self._hold(held[0]))
+        await self.settle()
 
-    async def _quiet(self, backend: BlockBackend) -> None:
-        self._backends.append(backend)
-        backend.drain_begin()
+    def name(self, node: BlockNode) -> None:
+        """At its home: the section has begun, and ``node``, in which nothing is in flight, is one of its own."""
+        self._named[node] = None
+        self.follow(node.context)
 
-    async def _enter(self, node: BlockNode) -> None:
-        self._nodes.append(node)
+    def follow(self, home: AioContext) -> None:
+        """In ``home``: hold, of what lives there, what is over the nodes that are named; let go of the rest."""
+        named = [] if self._over else [node for node in self._named if node.context is home and not node.closed]
+        wanted = dict.fromkeys(with_parents(named))
+        backends = dict.fromkeys(backends_of(wanted))
+        for backend in backends:
+            if backend not in self._backends:
+                self._backends[backend] = None
+                backend.drain_begin()
+        for node in wanted:
+            if node not in self._nodes:
+                self._enter(node)
+        gone = [node for node in list(self._nodes) if node.context is home and node not in wanted]
+        for node in reversed(sorted_from_above(gone)):
+            self._leave(node)
+        for backend in list(self._backends):
+            if backend.context is home and backend not in backends:
+                del self._backends[backend]
+                backend.drain_end()
+
+    @any_thread
+    async def settle(self) -> None:
+        """Wait until users of the BlockBackends that are held are quiet, and tell those of the others to go on."""
+        # One at a time: who comes second must find them quiet, not just asked.
+        async with self._settling:
+            for backend in list(self._backends):
+                if backend.user is not None and backend not in self._asked:
+                    user = self._asked[backend] = backend.user
+                    # To the end: half of its queues may be quiet, and ``resume`` is for all.
+                    await to_end(_quiesce(user))
+            for backend, user in list(self._asked.items()):
+                if backend not in self._backends:
+                    del self._asked[backend]
+                    await to_end(_resume(user))
+
+    def _enter(self, node: BlockNode) -> None:
+        self._nodes[node] = None
         node.sections.append(self)
         if len(node.sections) == 1:
             node.driver.drain_begin()
 
-    async def _leave(self, node: BlockNode) -> None:
+    def _leave(self, node: BlockNode) -> None:
+        del self._nodes[node]
         node.sections.remove(self)
-        if not node.sections:
+        if not node.sections and not node.closed:
             node.driver.drain_end()
+
+    async def _hold(self, place: BlockNode | BlockBackend) -> None:
+        self.follow(place.context)
+
+    async def _wait(self) -> None:
+        # From above: what is idle with idle parents stays idle. Who has been waited for, all are looked at again: a
+        # parent may have come.
+        while busy := next((each for each in self._held() if each.in_flight), None):
+            await at_home(busy, busy.drain)
+
+    def _held(self) -> list[BlockNode | BlockBackend]:
+        return [*self._backends, *self._nodes]
+
+
+async def _quiesce(user: BackendUser) -> None:
+    await user.quiesce()
+
+
+async def _resume(user: BackendUser) -> None:
+    await user.resume()
 
 
 def backends_of(nodes: Iterable[BlockNode]) -> list[BlockBackend]:
-    """The BlockBackends over them, each once."""
+    """The BlockBackends over them, each once. In the home of the nodes."""
     from asyncemu.block.backend import BlockBackend
 
     found: dict[BlockBackend, None] = {}
@@ -92,28 +151,32 @@ def backends_of(nodes: Iterable[BlockNode]) -> list[BlockBackend]:
     return list(found)
 
 
+def follow(*nodes: BlockNode) -> list[DrainedSection]:
+    """The edges over ``nodes`` have changed. In their home; the sections that are to ``settle``."""
+    sections = list(dict.fromkeys(section for node in nodes for section in node.sections))
+    for section in sections:
+        section.follow(nodes[0].context)
+    return sections
+
+
+@any_thread
+async def settle(sections: Iterable[DrainedSection]) -> None:
+    """Behind ``follow``."""
+    for section in sections:
+        await section.settle()
+
+
 @asynccontextmanager
 async def drained(*nodes: BlockNode) -> AsyncIterator[None]:
     """Inside, nothing is in flight in ``nodes`` and the nodes over them. From any context; nests."""
-    above: dict[BlockNode, None] = {}
-    for node in nodes:
-        above.update(dict.fromkeys(with_parents(node)))
-    async with _section([node for node in from_above(above) if node in above]):
-        yield
-
-
-@asynccontextmanager
-async def drained_all(nodes: Iterable[BlockNode]) -> AsyncIterator[None]:
-    """Inside, nothing is in flight in any of ``nodes``, which are all that there are."""
-    async with _section(from_above(nodes)):
-        yield
-
-
-@asynccontextmanager
-async def _section(nodes: list[BlockNode]) -> AsyncIterator[None]:
-    section = DrainedSection()
+    section = DrainedSection(nodes)
+    await section.begin()
     try:
-        await section.begin(nodes)
         yield
     finally:
-        await section.end()
+        await to_end(section.end())
+
+
+def drained_all(nodes: Iterable[BlockNode]) -> AbstractAsyncContextManager[None]:
+    """Inside, nothing is in flight in any of ``nodes``. For all of a graph, and those that come: BlockGraph.drained."""
+    return drained(*nodes)

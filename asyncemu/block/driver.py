@@ -20,8 +20,7 @@ QEMU: BlockDriver, with the names of its functions less their prefix.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple, Protocol, TypeVar
 
 from asyncemu.block.flags import ROLE_FILTER, ROLE_FILTERED
 from asyncemu.block.limits import BlockLimits
@@ -42,6 +41,7 @@ from asyncemu.plain_options import PlainOptions, option
 from asyncemu.plugins import Plugin
 
 if TYPE_CHECKING:
+    from asyncemu.block.nbd.tls import TlsCredentials
     from asyncemu.block.backend import BlockBackend
     from asyncemu.block.child import BlockChild
     from asyncemu.block.node import BlockNode
@@ -78,8 +78,7 @@ BlockOptionsT = TypeVar("BlockOptionsT", bound=BlockDriverOptions, covariant=Tru
 Progress = Callable[[int, int], None]
 
 
-@dataclass(frozen=True, slots=True)
-class ChildSlot:
+class ChildSlot(NamedTuple):
     """A child that a driver has: an option of that name holds a node-name or a nested table."""
 
     name: str
@@ -100,6 +99,12 @@ class Environment(Protocol):
     @property
     def throttle_groups(self) -> ThrottleGroups:
         """Those that a node may join."""
+
+    def secret(self, name: str, where: str) -> bytes:
+        """The secret that an option ``where`` names. ConfigError: there is none."""
+
+    def tls_credentials(self, name: str, where: str) -> TlsCredentials:
+        """The TLS credentials that an option ``where`` names. ConfigError: there are none."""
 
 
 class BlockDriver(Plugin[BlockOptionsT], HasHome):
@@ -145,6 +150,8 @@ class BlockDriver(Plugin[BlockOptionsT], HasHome):
         #: graph opens it when the options don't say otherwise.
         self.backing_file = ""
         self.backing_format = ""
+        #: The name that opens it again, where the option ``filename`` is not that. QEMU: exact_filename.
+        self.exact_filename = ""
 
     # ---- life cycle
 

@@ -18,7 +18,8 @@ from typing import Any, ClassVar
 from asyncemu.block.child import BlockChild
 from asyncemu.block.driver import BlockDriver, BlockDriverOptions, BlockOptionsT, ChildSlot
 from asyncemu.block.flags import FUA, MAY_UNMAP, NO_FALLBACK, ROLE_FILTER
-from asyncemu.block.types import ImageInfo, Preallocation
+from asyncemu.block.types import ImageInfo, Preallocation, Reopening
+from asyncemu.block.unchangeable import refuse_own_changes
 from asyncemu.memory.buffers import Buffers
 from asyncemu.plain_options import option
 
@@ -49,6 +50,11 @@ class FilterDriver(BlockDriver[BlockOptionsT]):
         self.read_only = self.read_only or below.read_only
         self.growable = below.driver.growable
         return below.size
+
+    async def prepare_reopen(self, options: BlockDriverOptions) -> Reopening | None:
+        """The options that all drivers have may change, those of the filter may not."""
+        refuse_own_changes(self.options, options)
+        return None
 
     async def preadv(self, offset: int, buffers: Buffers) -> None:
         await self.below.preadv(offset, buffers)

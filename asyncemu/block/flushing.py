@@ -2,8 +2,8 @@
 """Flush: all writes that were done when it began survive a crash of the host when it returns. QEMU: bdrv_co_flush.
 
 From above: what the driver caches goes into its children, then the driver's own storage is made safe, then the children
-that hold its data. One runs at a time; a flush that finds that nothing was written since the last one does only the
-first step. A flush that fails has flushed nothing: the next one does all again.
+that hold its data, all of them, also when one fails. One runs at a time; a flush that finds that nothing was written
+since the last one leaves out the second step. A flush that fails has flushed nothing: the next one does all again.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import asyncio
 import errno
 from typing import TYPE_CHECKING
 
-from asyncemu.block.flags import ROLE_DATA, ROLE_FILTERED, ROLE_METADATA
 from asyncemu.errors import BlockError
 
 if TYPE_CHECKING:
@@ -43,13 +42,17 @@ async def flush(node: BlockNode) -> None:
 async def _flush(node: BlockNode, generation: int) -> None:
     driver = node.driver
     await driver.flush_to_os()
-    if node.no_flush:
-        return
-    if node.flushed_generation < generation:
-        if node.debugged:
-            await node.debug_event("flush_to_disk")
+    if not node.no_flush and node.flushed_generation < generation:
+        child = node.primary_child if node.debugged else None
+        if child is not None and child.debugged:
+            await child.debug_event("flush_to_disk")
         await driver.flush()
-    for edge in node.children:
-        if edge.role & (ROLE_DATA | ROLE_METADATA | ROLE_FILTERED):
+    failure: BlockError | None = None
+    for edge in node.data_children():
+        try:
             await edge.node.flush()
+        except BlockError as error:
+            failure = failure or error
+    if failure is not None:
+        raise failure
     node.flushed_generation = max(node.flushed_generation, generation)

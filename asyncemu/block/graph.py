@@ -10,24 +10,29 @@ needs neither: it holds on to one edge, and edges change in drained sections onl
 from __future__ import annotations
 
 import errno
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from asyncemu.block.child import BlockChild
+from asyncemu.block.drain import DrainedSection, drained
 from asyncemu.block.driver import BlockDriver, BlockDriverOptions, ChildSlot
 from asyncemu.block.flags import ROLE_COW
+from asyncemu.block.homes import at_home, call_to_end, to_end
+from asyncemu.block.move import share_home
 from asyncemu.block.node import BlockNode
 from asyncemu.block.open_mode import OpenMode
-from asyncemu.block.permissions import refresh_permissions
-from asyncemu.block.tables import inherited
+from asyncemu.block.opening import Opening
+from asyncemu.block.tables import check_options, inherited, names_storage
 from asyncemu.coroutines import CoRwlock
 from asyncemu.errors import BlockError, ConfigError
 from asyncemu.loop import AioContext, home
 from asyncemu.plugin_options import configure
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from asyncemu.block.nbd.tls import TlsCredentials
     from asyncemu.block.throttle.registry import ThrottleGroups
 
 
@@ -39,7 +44,15 @@ class BlockGraph:
         #: What relative file names in nested tables are relative to.
         self.directory = directory
         self.nodes: dict[str, BlockNode] = {}
+        #: Passwords and the like that options name. QEMU: objects of type ``secret``.
+        self.secrets: dict[str, bytes] = {}
+        #: By id.
+        self.tls_credentials: dict[str, TlsCredentials] = {}
         self.lock = CoRwlock()
+        #: Drained sections of all nodes: those that come are in them from the start.
+        self.sections: list[DrainedSection] = []
+        #: Names of nodes that are being opened.
+        self._coming: set[str] = set()
         self._anonymous = 0
 
     @cached_property
@@ -88,16 +101,21 @@ class BlockGraph:
         table: Mapping[str, object],
         where: str,
         mode: OpenMode = OpenMode(),  # noqa: B008  # frozen
+        *,
+        alone: bool = True,
     ) -> BlockNode:
-        """As ``add_table``, by who holds the lock. The node goes with its last parent, unless it is made ``kept``."""
+        """As ``add_table``, by who holds the lock. The node goes with its last parent, unless it is made ``kept``.
+
+        Not ``alone``: it is about to be put in the place of another, and gets its permissions there.
+        """
         if "driver" not in table and "plugin" not in table:
             from asyncemu.block.probing import with_driver
 
             return await with_driver(self, table, where, mode)
-        found = configure("blockdev", table, where, self.directory)
+        found = configure("blockdev", table, where, None if mode.named_by_image else self.directory)
         driver_class = cast("type[BlockDriver[Any]]", found.plugin)
         options = cast(BlockDriverOptions, found.options)
-        return await self._add(driver_class, options, found.identity, where, mode)
+        return await self._add(driver_class, options, found.identity, where, mode, alone=alone)
 
     async def _add(
         self,
@@ -106,33 +124,48 @@ class BlockGraph:
         node_name: str,
         where: str,
         mode: OpenMode,
+        *,
+        alone: bool = True,
     ) -> BlockNode:
+        check_options(options, where)
         if not node_name:
             # As QEMU names nodes that the user did not: a character that a user can't begin with.
             self._anonymous += 1
             node_name = f"#block{self._anonymous:03d}"
-        if node_name in self.nodes:
+        if node_name in self.nodes or node_name in self._coming:
             raise ConfigError(f"{where}.node-name", f"{node_name!r} is taken already")
         below: dict[ChildSlot, BlockNode] = {}
+        opening = Opening(self, where, mode, alone=alone)
+        self._coming.add(node_name)
         try:
             for slot in driver_class.children:
                 value = getattr(options, slot.name)
-                if value is not None and value != "":
+                if value is not None and value != "" and not self._is_later(slot, value, mode):
                     below[slot] = await self._child_node(
                         driver_class, slot, value, options, f"{where}.{slot.name}", mode
                     )
-            context = self._common_home(below, where)
-            opening = _Opening(self, where, mode)
-            node = await context.call(lambda: opening.open(driver_class(options, node_name, context), below))
+            context = await self._common_home(list(below.values()), where)
+            node = await call_to_end(context, lambda: opening.open(driver_class(options, node_name, context), below))
         except BaseException:
-            for each in below.values():
-                await self.drop_locked(each)
+            await to_end(self._take_back(opening, [*below.values(), *opening.named_below]))
             raise
+        finally:
+            self._coming.remove(node_name)
         self.nodes[node_name] = node
-        for edge in node.children:
-            for section in list(edge.node.sections):
-                await section.adopt(node)
         return node
+
+    async def _take_back(self, opening: Opening, below: list[BlockNode]) -> None:
+        """A node could not be opened, or whoever wanted it has gone meanwhile."""
+        if opening.node is not None:
+            await at_home(opening.node, opening.abandon)
+        for each in below:
+            await self.drop_locked(each)
+
+    def _is_later(self, slot: ChildSlot, value: str | Mapping[str, object], mode: OpenMode) -> bool:
+        """Is it a backing file that is opened when the image has said where it is, or not at all?"""
+        if not slot.role & ROLE_COW:
+            return False
+        return not mode.open_backing or not (isinstance(value, str) or names_storage(value))
 
     async def _child_node(
         self,
@@ -151,36 +184,65 @@ class BlockGraph:
             raise ConfigError(where, f"no block node is named {value!r}", "name one that is defined above")
         return self.nodes[value]
 
-    def _common_home(self, below: Mapping[ChildSlot, BlockNode], where: str) -> AioContext:
-        """Where a node over ``below`` lives; ConfigError when they live apart."""
-        homes = {node.context for node in below.values()}
-        if len(homes) > 1:
+    async def _common_home(self, nodes: list[BlockNode], where: str) -> AioContext:
+        """Where a node over ``nodes`` lives, who are brought there; ConfigError when they can't be."""
+        for node in nodes[1:]:
+            try:
+                await share_home(nodes[0], node)
+            except BlockError as error:
+                raise ConfigError(where, "its children are in several iothreads", "move them into one") from error
+        if len({node.context for node in nodes}) > 1:
             raise ConfigError(where, "its children are in several iothreads", "move them into one")
-        return next(iter(homes), self.context)
+        return nodes[0].context if nodes else self.context
+
+    # ---- drained sections
+
+    @asynccontextmanager
+    async def drained(self) -> AsyncIterator[None]:
+        """Inside, nothing is in flight in any node, nor in those that come meanwhile. QEMU: bdrv_drain_all_begin."""
+        section = DrainedSection(self.nodes.values())
+        self.sections.append(section)
+        try:
+            await section.begin()
+            yield
+        finally:
+            self.sections.remove(section)
+            await to_end(section.end())
 
     # ---- removing
 
     @home
     async def remove(self, node: BlockNode) -> None:
-        """Close a node that nobody uses, and forget it. BlockError (EBUSY): somebody does."""
-        if node.parents:
-            raise BlockError(node.name, errno.EBUSY, f"is in use: {node.parents[0].parent.description}")
+        """Close a node that nobody uses, and forget it. BlockError (EBUSY): somebody does.
+
+        Errors of its last flush are raised when it has gone. Cancelled while it is drained, it stays.
+        """
         async with self.lock.writing():
+            if self.nodes.get(node.name) is not node:
+                raise BlockError(node.name, errno.ENOENT, "is removed already")
+            await at_home(node, lambda: _claim(node))
             await self.remove_locked(node)
 
     async def remove_locked(self, node: BlockNode) -> None:
         """As ``remove``, by who holds the lock and knows that nobody uses it."""
-        del self.nodes[node.name]
+        try:
+            async with drained(node):
+                await to_end(self._remove(node))
+        finally:
+            node.closing = node.closed
+
+    async def _remove(self, node: BlockNode) -> None:
         below = [edge.node for edge in node.children]
         try:
-            await node.context.call(node.close)
+            await at_home(node, node.close)
         finally:
+            del self.nodes[node.name]
             for child in below:
                 await self.drop_locked(child)
 
     async def drop_locked(self, node: BlockNode) -> None:
         """A parent of ``node`` is gone: it goes, too, when it was the last and nobody has asked for it by itself."""
-        if not node.parents and not node.kept and node.name in self.nodes:
+        if not node.parents and not node.kept and self.nodes.get(node.name) is node:
             await self.remove_locked(node)
 
     @home
@@ -198,75 +260,8 @@ class BlockGraph:
             raise ExceptionGroup("closing the block graph", errors)
 
 
-class _Opening:
-    """One node that is being opened: what the driver sees as its environment."""
-
-    def __init__(self, graph: BlockGraph, where: str, mode: OpenMode) -> None:
-        self._graph = graph
-        self._where = where
-        self._mode = mode
-        self._node: BlockNode
-
-    async def open(self, driver: BlockDriver[Any], below: Mapping[ChildSlot, BlockNode]) -> BlockNode:
-        """The node of ``driver``, opened, with its edges. In its home."""
-        driver.environment = self
-        driver.mode = self._mode
-        self._node = node = BlockNode(driver)
-        for slot in driver.children:
-            setattr(driver, slot.name, None)
-        try:
-            for slot, child in below.items():
-                self._attach(slot.name, driver.child_role(slot), child)
-            refresh_permissions([node])
-            await node.open()
-            await self._open_backing()
-            refresh_permissions([node])
-        except ConfigError as error:
-            await node.abandon()
-            raise ConfigError(f"{self._where}.{error.where}", error.problem, error.remedy) from error
-        except (OSError, BlockError) as error:
-            await node.abandon()
-            raise ConfigError(self._where, str(error)) from error
-        except BaseException:
-            await node.abandon()
-            raise
-        return node
-
-    def _attach(self, name: str, role: int, child: BlockNode) -> BlockChild:
-        edge = BlockChild(self._node, name, role, child)
-        self._node.attach(edge)
-        return edge
-
-    async def _open_backing(self) -> None:
-        driver = self._node.driver
-        # An empty ``backing`` is QEMU's null: no backing file, whatever the image says.
-        if not driver.backing_file or self._node.backing is not None or getattr(driver.options, "backing", None) == "":
-            return
-        if self._mode.open_backing:
-            from asyncemu.block.probing import backing_table
-
-            slot = next(each for each in driver.children if each.role & ROLE_COW)
-            await self.open_child(slot, backing_table(driver))
-
-    async def open_child(self, slot: ChildSlot, table: Mapping[str, object]) -> BlockChild:
-        """See Environment."""
-        driver = self._node.driver
-        inherits = inherited(type(driver), slot, table, driver.options)
-        graph = self._graph
-        child = await graph.context.call(
-            lambda: graph.add_table_locked(inherits, f"{self._where}.{slot.name}", self._mode)
-        )
-        child.explicit = frozenset(table)
-        edge = self._attach(slot.name, driver.child_role(slot), child)
-        refresh_permissions([self._node])
-        return edge
-
-    def refresh_child(self, child: BlockChild, role: int) -> None:
-        """See Environment."""
-        child.role = role
-        refresh_permissions([self._node])
-
-    @property
-    def throttle_groups(self) -> ThrottleGroups:
-        """See Environment."""
-        return self._graph.throttle_groups
+async def _claim(node: BlockNode) -> None:
+    """In its home: nobody uses it, and nobody shall."""
+    if node.parents:
+        raise BlockError(node.name, errno.EBUSY, f"is in use: {node.parents[0].parent.description}")
+    node.closing = True

@@ -2,7 +2,11 @@
 """Block nodes get another home: all that are connected, with their BlockBackends. QEMU: bdrv_try_change_aio_context.
 
 The whole tree goes, as a request passes through it without changing threads. Inside a drained section; all of it, or
-nothing.
+nothing:
+
+    old home    drivers give back what belongs to the context, those above first
+                the ``context`` of all is changed, at once: from here on this thread leaves them alone (homes.py)
+    new home    drivers get what they need there, those below first
 """
 
 from __future__ import annotations
@@ -11,10 +15,11 @@ import errno
 from collections.abc import Iterable
 
 from asyncemu.block.backend import BlockBackend
-from asyncemu.block.drain import backends_of, drained_all
+from asyncemu.block.drain import backends_of, drained
+from asyncemu.block.homes import at_home, to_end
 from asyncemu.block.node import BlockNode
 from asyncemu.block.order import connected
-from asyncemu.errors import BlockError
+from asyncemu.errors import BlockError, HostError
 from asyncemu.loop import AioContext
 
 
@@ -26,36 +31,111 @@ async def move_nodes(node: BlockNode, context: AioContext, movers: Iterable[Bloc
     """
     if node.context is context:
         return
-    home = node.context
-    nodes = connected(node)
-    backends = backends_of(nodes)
-    going = set(movers)
-    for backend in backends:
-        if backend not in going and backend.context is not context:
-            raise BlockError(
-                node.name, errno.EBUSY, f"is used by {backend.description} in {backend.context.name}, not moved"
-            )
-    async with drained_all(nodes):
-        moved: list[BlockNode] = []
-        try:
-            for each in reversed(nodes):
-                await _move(each, context)
-                moved.append(each)
-        except (OSError, BlockError) as error:
-            for each in reversed(moved):
-                await _move(each, home)
-            number = error.errno or errno.EIO
-            raise BlockError(node.name, number, f"can't be moved to {context.name}") from error
-        for backend in backends:
-            await backend.move(context)
+    if node.graph_lock is None:
+        await move_nodes_locked(node, context, movers)
+        return
+    async with node.graph_lock.writing():
+        await move_nodes_locked(node, context, movers)
 
 
-async def _move(node: BlockNode, context: AioContext) -> None:
-    """One node, which is drained. OSError or BlockError: it is where it was."""
-    home = node.context
-    await home.call(node.detach_context)
+async def move_nodes_locked(node: BlockNode, context: AioContext, movers: Iterable[BlockBackend] = ()) -> None:
+    """As ``move_nodes``, by who holds the graph's lock."""
+    if node.context is context:
+        return
+    move = _Move(node, context, movers)
+    await at_home(node, move.check)
+    async with drained(*move.nodes):
+        await to_end(move.make())
+
+
+async def share_home(node: BlockNode, other: BlockNode) -> None:
+    """Bring both into one home before there is an edge between them: that of ``node`` if that can be, else the other.
+
+    With the graph's lock held. BlockError (EBUSY): each has users who can't leave. QEMU: bdrv_attach_child_common.
+    """
+    if other.context is node.context:
+        return
     try:
-        await context.call(lambda: node.attach_context(context))
-    except BaseException:
-        await home.call(lambda: node.attach_context(home))
-        raise
+        await move_nodes_locked(other, node.context)
+    except BlockError as error:
+        try:
+            await move_nodes_locked(node, other.context)
+        except BlockError:
+            raise error from None
+
+
+class _Move:
+    def __init__(self, node: BlockNode, context: AioContext, movers: Iterable[BlockBackend]) -> None:
+        self._node = node
+        self._home = node.context
+        self._context = context
+        self._going = set(movers)
+        self.nodes: list[BlockNode] = []
+
+    async def check(self) -> None:
+        """In the old home: who goes, and may they? BlockError."""
+        self._home = self._node.context
+        self.nodes = connected(self._node)
+        for backend in backends_of(self.nodes):
+            if backend not in self._going and backend.context is not self._context:
+                raise BlockError(
+                    self._node.name,
+                    errno.EBUSY,
+                    f"is used by {backend.description} in {backend.context.name}, not moved",
+                )
+
+    async def make(self) -> None:
+        """In a drained section of all of them, uncancelled."""
+        failure = await self._home.call(self._leave)
+        if failure is None:
+            failure = await self._context.call(self._arrive)
+            if failure is not None:
+                await self._home.call(self._return)
+        if isinstance(failure, (OSError, HostError)):
+            number = failure.errno or errno.EIO
+            raise BlockError(self._node.name, number, f"can't be moved to {self._context.name}") from failure
+        if failure is not None:
+            raise failure
+
+    async def _leave(self) -> Exception | None:
+        detached: list[BlockNode] = []
+        try:
+            for node in self.nodes:
+                await node.driver.detach_context()
+                detached.append(node)
+            # Somebody may have come while the drivers gave up what they had.
+            nodes = self.nodes
+            await self.check()
+            if set(nodes) != set(self.nodes):
+                self.nodes = nodes
+                raise BlockError(self._node.name, errno.EBUSY, "is being changed")
+        except Exception as error:
+            for node in reversed(detached):
+                await node.driver.attach_context()
+            return error
+        self._change(self._context)
+        return None
+
+    async def _arrive(self) -> Exception | None:
+        attached: list[BlockNode] = []
+        try:
+            for node in reversed(self.nodes):
+                await node.driver.attach_context()
+                attached.append(node)
+        except Exception as error:
+            for node in reversed(attached):
+                await node.driver.detach_context()
+            self._change(self._home)
+            return error
+        return None
+
+    async def _return(self) -> None:
+        for node in reversed(self.nodes):
+            await node.driver.attach_context()
+
+    def _change(self, context: AioContext) -> None:
+        """Between two callbacks of the home so far."""
+        for node in self.nodes:
+            node.context = node.driver.context = context
+        for backend in backends_of(self.nodes):
+            backend.context = context

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""BlockNode: a driver with a name, its edges to other nodes, and the requests that are in flight. QEMU: BlockDriverState.
+"""BlockNode: a driver with a name, its edges to other nodes, and the requests in flight. QEMU: BlockDriverState.
 
 A request goes   bounds → tracked (waits for serialising ones) → padded or split (padding.py) → driver
                  zeroes.py, discarding.py, status.py, truncation.py, copy_on_read.py: the other kinds
@@ -32,13 +32,14 @@ from asyncemu.block.permissions import refresh_permissions
 from asyncemu.block.tracked import TO_INFINITY, TrackedRequest, TrackedRequests
 from asyncemu.block.types import BlockStatus, Preallocation
 from asyncemu.errors import BlockError
-from asyncemu.loop import AioContext, HasHome, any_thread, home
+from asyncemu.loop import HasHome, home
 from asyncemu.memory.buffers import Buffers
 
 if TYPE_CHECKING:
     from asyncemu.block.child import BlockChild
     from asyncemu.block.drain import DrainedSection
-    from asyncemu.block.driver import BlockDriver
+    from asyncemu.block.driver import BlockDriver, BlockDriverOptions
+    from asyncemu.coroutines import CoRwlock
 
 
 class BlockNode(HasHome):
@@ -60,6 +61,8 @@ class BlockNode(HasHome):
         self.in_flight = 0
         #: Parents that want each read copied up (copy_on_read.py).
         self.copy_on_read = 0
+        #: Bytes that are copied up together: a cluster. 0: not known yet.
+        self.copy_unit = 0
         #: Is a blkdebug here or below?
         self.debugged = False
         #: Edges to the nodes below that it uses, and those from above.
@@ -70,7 +73,7 @@ class BlockNode(HasHome):
         self.shared = PERM_ALL
         #: Somebody has asked for it by itself (blockdev-add); otherwise it goes with its last parent.
         self.kept = False
-        #: Drained sections that it is in.
+        #: Drained sections that it is in (drain.py).
         self.sections: list[DrainedSection] = []
         self.tracked = TrackedRequests()
         #: Counts writes; a flush remembers how far it got.
@@ -78,11 +81,15 @@ class BlockNode(HasHome):
         self.flushed_generation = 0
         self.flushing: asyncio.Future[None] | None = None
         self._idle: asyncio.Future[None] | None = None
-        self._opened = False
-        self._closed = False
+        self.opened = False
+        #: It is about to be closed: it takes no new parents.
+        self.closing = False
+        self.closed = False
         #: Keys of the table that made it, as a child of its parent; the others are inherited (reopen.py).
         self.explicit: frozenset[str] | None = None
-        self.set_options()
+        #: Held by who changes edges between nodes, or moves them: the graph's.
+        self.graph_lock: CoRwlock | None = None
+        self.set_options(driver.options)
         self.set_limits()
 
     @property
@@ -90,9 +97,8 @@ class BlockNode(HasHome):
         """In messages."""
         return f"node '{self.name}'"
 
-    def set_options(self) -> None:
-        """Take over what the driver's options say of the node. Drained."""
-        options = self.driver.options
+    def set_options(self, options: BlockDriverOptions) -> None:
+        """Take over what ``options`` and the driver say of the node. Drained."""
         self.read_only: bool = self.driver.read_only or not self.driver.defines("pwritev")
         #: Discards and MAY_UNMAP reach the driver; otherwise they are dropped, as they are hints.
         self.discards: bool = options.discard == "unmap"
@@ -104,6 +110,7 @@ class BlockNode(HasHome):
     def set_limits(self) -> None:
         """The driver's limits may have changed (a child was replaced). Drained."""
         limits = self.limits = self.driver.limits
+        self.copy_unit = 0
         self._takes_any = not (
             limits.request_alignment > 1 or limits.memory_alignment > 1 or limits.max_transfer or limits.max_iov
         )
@@ -115,14 +122,14 @@ class BlockNode(HasHome):
         """Fill ``buffers`` from byte ``offset`` on; zeroes past the end. Flags: COPY_ON_READ, PREFETCH."""
         length = buffers.nbytes
         end = offset + length
-        if self._closed or offset < 0:
+        if self.closed or offset < 0:
             self._refuse("read", offset, length)
         if end > self.size:
-            buffers = self._zero_past_the_end(offset, buffers)
+            buffers = self.zero_past_the_end(offset, buffers)
             end = offset + buffers.nbytes
             if end == offset:
                 return
-        if flags & COPY_ON_READ or self.copy_on_read:
+        if (flags & COPY_ON_READ or self.copy_on_read) and not self.read_only:
             from asyncemu.block.copy_on_read import read_and_copy
 
             await read_and_copy(self, offset, buffers, flags)
@@ -131,6 +138,9 @@ class BlockNode(HasHome):
         try:
             if self.tracked.serialising:
                 await self.tracked.wait(request)
+                if end > self.size:  # it has been cut off meanwhile
+                    buffers = self.zero_past_the_end(offset, buffers)
+                    end = offset + buffers.nbytes
             if self._takes_any or padding.fits(self.limits, offset, end - offset, buffers):
                 await self.driver.preadv(offset, buffers)
             else:
@@ -151,7 +161,7 @@ class BlockNode(HasHome):
         if flags & ZERO_WRITE:
             await self.write_zeroes(offset, length, flags)
             return
-        if self.detect_zeroes != "off" and length:
+        if self.detect_zeroes != "off" and length and self.driver.defines("write_zeroes"):
             from asyncemu.block.zero_detection import is_zero
 
             if is_zero(buffers):
@@ -164,16 +174,21 @@ class BlockNode(HasHome):
             await self.write_special(offset, length, buffers, flags)
             return
         end = offset + length
-        if end > self.size and not self.driver.growable:
-            self._no_space(offset, length)
+        if end > self.size:
+            self.check_room(offset, length)
         request = self.begin(offset, end)
         try:
             if self.tracked.serialising:
                 await self.tracked.wait(request)
+                self.check_room(offset, length)
+            if self.debugged:
+                await self.own_debug_event("pwritev")
             if flags:
                 await self.driver_pwritev(offset, buffers, flags)
             else:
                 await self.driver.pwritev(offset, buffers)
+            if self.debugged:
+                await self.own_debug_event("pwritev_done")
             self.written(end)
         except OSError as error:
             raise self.failed("write", offset, length, error) from error
@@ -201,7 +216,7 @@ class BlockNode(HasHome):
         """All completed writes survive a crash of the host when this returns."""
         from asyncemu.block.flushing import flush
 
-        if self._closed:
+        if self.closed:
             self._refuse("flush", 0, 0)
         await flush(self)
 
@@ -210,7 +225,7 @@ class BlockNode(HasHome):
         """What this node (not its backing file) says of the first of ``length`` bytes; length 0 only at the end."""
         from asyncemu.block.status import block_status
 
-        if self._closed or offset < 0 or length < 0:
+        if self.closed or offset < 0 or length < 0:
             self._refuse("block status", offset, length)
         return await block_status(self, offset, length, want_zero)
 
@@ -248,6 +263,11 @@ class BlockNode(HasHome):
                 return
             node = node.primary_child.node if node.primary_child is not None else None
 
+    async def own_debug_event(self, event: str) -> None:
+        """Tell the driver of ``event`` when it is blkdebug itself; those below have events of their own."""
+        if self.driver.defines("debug_event"):
+            await self.driver.debug_event(event)
+
     # ---- for the modules of the path (zeroes.py and so on)
 
     def begin(self, start: int, end: int, serialising: bool = False) -> TrackedRequest:
@@ -263,16 +283,32 @@ class BlockNode(HasHome):
             self._idle.set_result(None)
             self._idle = None
 
+    def zero_past_the_end(self, offset: int, buffers: Buffers) -> Buffers:
+        """What of ``buffers``, which are read from ``offset`` on, is within the node; the rest is zeroed."""
+        inside, outside = buffers.split(max(self.size - offset, 0))
+        outside.fill_zero()
+        return inside
+
+    def check_room(self, offset: int, length: int) -> None:
+        """BlockError (ENOSPC): the bytes reach past the end, and it can't grow."""
+        if offset + length > self.size and not self.driver.growable:
+            raise BlockError(self.name, errno.ENOSPC, f"write of {length} bytes at {offset}, size {self.size}")
+
     def written(self, end: int) -> None:
         """A write of bytes before ``end`` is done."""
         self.write_generation += 1
         if end > self.size:
-            self.size = end
+            self.set_size(end)
+
+    def set_size(self, size: int) -> None:
+        """It has ``size`` bytes now, and its parents know: a device tells its guest."""
+        if size != self.size:
+            self.size = size
             self.tell_parents_of_resize()
 
     def tell_parents_of_resize(self) -> None:
-        """Parents that are no nodes want to know: a device tells its guest."""
-        for edge in self.parents:
+        """It has another size."""
+        for edge in list(self.parents):
             edge.parent.child_resized(edge)
 
     async def driver_pwritev(self, offset: int, buffers: Buffers, flags: int) -> None:
@@ -334,23 +370,9 @@ class BlockNode(HasHome):
 
     def child_resized(self, edge: BlockChild) -> None:
         """The node at the end of ``edge`` has another size."""
-        size = self.driver.child_resized(edge)
-        if size is not None and size != self.size:
-            self.size = size
-            self.tell_parents_of_resize()
-
-    # ---- home
-
-    @home
-    async def detach_context(self) -> None:
-        """The driver gives back what belongs to this context. Drained."""
-        await self.driver.detach_context()
-
-    @any_thread
-    async def attach_context(self, context: AioContext) -> None:
-        """``context``, which is the caller's, is the home from now on."""
-        self.driver.context = self.context = context
-        await self.driver.attach_context()
+        size = self.driver.child_resized(edge) if self.opened else None
+        if size is not None:
+            self.set_size(size)
 
     # ---- life cycle
 
@@ -358,7 +380,7 @@ class BlockNode(HasHome):
     async def open(self) -> None:
         """Open the driver, whose children are set. Raises what it raises."""
         self.size = await self.driver.open()
-        self._opened = True
+        self.opened = True
         self.read_only = self.driver.read_only or not self.driver.defines("pwritev")
         self.set_limits()
 
@@ -373,26 +395,38 @@ class BlockNode(HasHome):
 
     @home
     async def close(self) -> None:
-        """Drain, flush what can be written, and close the driver; later requests fail. A second close does nothing."""
-        if self._closed:
+        """Drain, flush what can be written, and close the driver; later requests fail. A second close does nothing.
+
+        Cancelled before it is drained, it stays open.
+        """
+        from asyncemu.block.drain import drained
+        from asyncemu.block.homes import to_end
+
+        if self.closed:
             return
+        self.closing = True
         try:
-            await self.drain()
-            if not self.read_only:
+            # As QEMU: the driver is told that no request will come, and lets go of what it holds up.
+            async with drained(self):
+                await to_end(self._close())
+        finally:
+            self.closing = self.closed
+
+    async def _close(self) -> None:
+        try:
+            if not self.read_only and not self.closed:
                 await self.flush()
         finally:
-            self._closed = True
-            try:
-                await self.driver.close()
-            finally:
-                self._let_go()
+            await self.abandon()
 
     @home
     async def abandon(self) -> None:
-        """Opening has failed, in the driver or behind it: close what is open, without a flush."""
-        self._closed = True
+        """Close what is open, without a flush: opening has failed, in the driver or behind it."""
+        if self.closed:
+            return
+        self.closed = True
         try:
-            if self._opened:
+            if self.opened:
                 await self.driver.close()
         finally:
             self._let_go()
@@ -402,8 +436,7 @@ class BlockNode(HasHome):
         if flags & WRITE_COMPRESSED and not self.driver.defines("pwritev_compressed"):
             raise BlockError(self.name, errno.ENOTSUP, f"compressed write of {length} bytes at {offset}")
         end = offset + length
-        if end > self.size and not self.driver.growable:
-            self._no_space(offset, length)
+        self.check_room(offset, length)
         start, stop = padding.outer_blocks(self.limits.request_alignment, offset, length)
         modifies = (start, stop) != (offset, end)
         cuts = stop > max(end, self.size) and self.driver.growable
@@ -412,6 +445,7 @@ class BlockNode(HasHome):
         try:
             if self.tracked.serialising:
                 await self.tracked.wait(request, no_wait=bool(flags & NO_WAIT))
+                self.check_room(offset, length)
             if not modifies and padding.fits(self.limits, offset, length, buffers):
                 await self.driver_pwritev(offset, buffers, flags)
             else:
@@ -427,28 +461,23 @@ class BlockNode(HasHome):
     # ---- private
 
     def _let_go(self) -> None:
+        from asyncemu.block.drain import follow
+
         below = [edge.node for edge in self.children]
         for edge in list(self.children):
             self.detach(edge)
         refresh_permissions(below)
-
-    def _zero_past_the_end(self, offset: int, buffers: Buffers) -> Buffers:
-        inside, outside = buffers.split(max(self.size - offset, 0))
-        outside.fill_zero()
-        return inside
+        follow(self, *below)
 
     def _check_write(self, what: str, offset: int, length: int) -> None:
         if self.read_only:
             raise BlockError(self.name, errno.EROFS, f"{what} of {length} bytes at {offset}")
-        if self._closed or offset < 0 or length < 0:
+        if self.closed or offset < 0 or length < 0:
             self._refuse(what, offset, length)
 
     def _refuse(self, what: str, offset: int, length: int) -> None:
-        number = errno.ESHUTDOWN if self._closed else errno.EINVAL
+        number = errno.ESHUTDOWN if self.closed else errno.EINVAL
         raise BlockError(self.name, number, f"{what} of {length} bytes at {offset}")
-
-    def _no_space(self, offset: int, length: int) -> None:
-        raise BlockError(self.name, errno.ENOSPC, f"write of {length} bytes at {offset}, size {self.size}")
 
     def __repr__(self) -> str:
         return f"<BlockNode {self.name} ({self.driver.name})>"

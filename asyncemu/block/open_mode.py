@@ -3,11 +3,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class OpenMode:
+class OpenMode(NamedTuple):
     """QEMU: BDRV_O_NO_BACKING, BDRV_O_NO_IO, BDRV_O_CHECK. Hold for all nodes that are opened on the way."""
 
     #: Open the backing file that an image names.
@@ -16,3 +15,7 @@ class OpenMode:
     no_io: bool = False
     #: Damage is looked for: what would make an open fail is left to the check.
     check: bool = False
+    #: File names come from an image: they are not relative to the configuration.
+    named_by_image: bool = False
+    #: Identities (filenames.py) of the images whose backing file this is, the one on top first.
+    overlays: tuple[object, ...] = ()

@@ -86,29 +86,44 @@ async def write(node: BlockNode, offset: int, buffers: Buffers, flags: int) -> N
         for start, part in _split(limits, offset, buffers):
             await node.driver_pwritev(start, part, flags)
         return
-    driver = node.driver
-    alignment = limits.request_alignment
     position, end = offset, offset + buffers.nbytes
     scratch = _scratch(limits, offset, end)
     while position < end:
         start, stop = _piece(limits, position, end)
         piece = scratch[: stop - start]
-        last_block = stop - alignment
-        if position > start:
-            if node.debugged:
-                await node.debug_event("pwritev_rmw_head")
-            await driver.preadv(start, Buffers([piece[:alignment]]))
-        if end < stop and not (position > start and last_block == start):
-            if node.debugged:
-                await node.debug_event("pwritev_rmw_tail")
-            await driver.preadv(last_block, Buffers([piece[-alignment:]]))
+        await _read_edges(node, start, piece, position > start, end < stop)
         part, buffers = buffers.split(min(stop, end) - position)
         copied = position - start
         for view in part:
             piece[copied : copied + len(view)] = view
             copied += len(view)
+        if node.debugged:
+            await node.own_debug_event("pwritev")
         await node.driver_pwritev(start, Buffers([piece]), flags)
+        if node.debugged:
+            await node.own_debug_event("pwritev_done")
         position = stop
+
+
+async def _read_edges(node: BlockNode, start: int, piece: memoryview, head: bool, tail: bool) -> None:
+    """Read what is there of the first block, for ``head``, and the last, for ``tail``. QEMU: bdrv_padding_rmw_read."""
+    alignment = node.limits.request_alignment
+    if head and tail and len(piece) <= 2 * alignment:
+        # Both in one read.
+        await _read_edge(node, start, piece, "head", "tail")
+        return
+    if head:
+        await _read_edge(node, start, piece[:alignment], "head")
+    if tail:
+        await _read_edge(node, start + len(piece) - alignment, piece[-alignment:], "tail")
+
+
+async def _read_edge(node: BlockNode, offset: int, block: memoryview, *edges: str) -> None:
+    for edge in edges if node.debugged else ():
+        await node.own_debug_event(f"pwritev_rmw_{edge}")
+    await node.driver.preadv(offset, Buffers([block]))
+    for edge in edges if node.debugged else ():
+        await node.own_debug_event(f"pwritev_rmw_after_{edge}")
 
 
 def _only_long(limits: BlockLimits, offset: int, buffers: Buffers) -> bool:

@@ -11,7 +11,8 @@ Nodes that are connected have one home, and all of this runs there, without wait
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import errno
+from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING, Any
 
 from asyncemu.block.flags import (
@@ -26,7 +27,7 @@ from asyncemu.block.flags import (
     ROLE_METADATA,
 )
 from asyncemu.block.order import from_above
-from asyncemu.errors import ConfigError
+from asyncemu.errors import BlockError, ConfigError
 
 if TYPE_CHECKING:
     from asyncemu.block.child import BlockChild
@@ -44,13 +45,10 @@ def default_child_permissions(
 ) -> tuple[int, int]:
     """By the role of ``child``. QEMU: bdrv_default_perms."""
     role = child.role
-    node = driver.node
-    if node.force_share:
-        return permissions & PERM_CONSISTENT_READ, PERM_ALL
     if role & ROLE_FILTERED:
         return permissions, shared
     if role & (ROLE_DATA | ROLE_METADATA):
-        writable = not node.read_only
+        writable = not driver.node.read_only
         if role & ROLE_METADATA:
             # The format's own data make sense only when nobody else writes them.
             permissions |= PERM_CONSISTENT_READ | (PERM_WRITE | PERM_RESIZE if writable else 0)
@@ -65,20 +63,23 @@ def default_child_permissions(
     return permissions & PERM_CONSISTENT_READ, shared | PERM_CONSISTENT_READ | PERM_WRITE_UNCHANGED
 
 
-def refresh_permissions(nodes: Iterable[BlockNode]) -> None:
+def refresh_permissions(nodes: Iterable[BlockNode], *, writable_so_far: Collection[BlockNode] = ()) -> None:
     """The edges above ``nodes`` have changed, or what their parents want: work out and set all that follows.
 
-    ConfigError (node name): they can't be had together; then nothing has changed, and the caller takes its edges back
-    and calls this again.
+    ConfigError (node name) or BlockError: they can't be had together, or by a driver; then no permission has changed,
+    and the caller takes its edges back. ``writable_so_far`` are to become read-only.
     """
     ordered = from_above(nodes)
-    update = _Update()
+    update = _Update(writable_so_far)
     asked: list[BlockNode] = []
     try:
         for node in ordered:
             update.work_out(node)
             asked.append(node)
-            node.driver.check_permissions(*update.of_nodes[node])
+            try:
+                node.driver.check_permissions(*update.of_nodes[node])
+            except OSError as error:
+                raise BlockError(node.name, error.errno or errno.EIO, "permissions") from error
     except BaseException:
         for node in asked:
             node.driver.abort_permissions()
@@ -93,7 +94,8 @@ def refresh_permissions(nodes: Iterable[BlockNode]) -> None:
 class _Update:
     """What is to be: the sets of edges and nodes."""
 
-    def __init__(self) -> None:
+    def __init__(self, writable_so_far: Collection[BlockNode]) -> None:
+        self._writable_so_far = writable_so_far
         self.of_edges: dict[BlockChild, tuple[int, int]] = {}
         self.of_nodes: dict[BlockNode, tuple[int, int]] = {}
 
@@ -109,14 +111,17 @@ class _Update:
             shared &= its_shared
         self._check_conflicts(node)
         if node.read_only and permissions & (PERM_WRITE | PERM_WRITE_UNCHANGED):
+            if node in self._writable_so_far:
+                raise ConfigError(node.name, f"Read-only block node '{node.name}' cannot support read-write users")
             raise ConfigError(node.name, "Block node is read-only")
         self.of_nodes[node] = permissions, shared
         for child in node.children:
-            self.of_edges[child] = node.driver.child_permissions(child, permissions, shared)
+            needed, left = node.driver.child_permissions(child, permissions, shared)
+            self.of_edges[child] = needed, PERM_ALL if child.node.force_share else left
 
     def _check_conflicts(self, node: BlockNode) -> None:
-        for one in node.parents:
-            for other in node.parents:
+        for other in node.parents:
+            for one in node.parents:
                 conflict = self.edge(one)[0] & ~self.edge(other)[1]
                 if one is not other and conflict:
                     raise ConfigError(
@@ -128,4 +133,3 @@ class _Update:
 
 def _user(edge: BlockChild) -> str:
     return f"{edge.parent.description} (uses node '{edge.node.name}' as '{edge.name}' child)"
-

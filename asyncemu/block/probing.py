@@ -10,9 +10,11 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from asyncemu.block.driver import BlockDriver
+from asyncemu.block.filenames import full_backing_filename
+from asyncemu.block.homes import at_home, to_end
 from asyncemu.block.open_mode import OpenMode
 from asyncemu.errors import ConfigError
 from asyncemu.plugins import find
@@ -29,6 +31,9 @@ _FORMATS: Final = ("qcow2",)
 
 #: Options of the storage below a format, when they are given beside each other.
 _OF_THE_FILE: Final = ("filename", "aio", "locking")
+
+#: Options that the storage below takes from a format that is not known yet.
+_INHERITED: Final = ("read-only", "auto-read-only", "force-share", "cache")
 
 
 def protocol_table(filename: str) -> dict[str, object]:
@@ -47,12 +52,24 @@ def file_driver(filename: str) -> str:
     return "host_device" if stat.S_ISBLK(mode) or stat.S_ISCHR(mode) else "file"
 
 
-def backing_table(driver: BlockDriver[Any]) -> dict[str, object]:
-    """The table of the backing file that the image of ``driver`` names."""
-    table: dict[str, object] = {"file": protocol_table(driver.backing_file)}
-    if driver.backing_format:
-        table["driver"] = driver.backing_format
-    return table
+def table_of_image(filename: str, format: str = "") -> dict[str, object]:
+    """The table of an image that is called ``filename`` and has ``format``; without, a look tells. ConfigError.
+
+    QEMU: bdrv_open_inherit with a file name: what ``json:`` says of the driver is less than ``format``.
+    """
+    below = protocol_table(filename)
+    if filename.startswith("json:"):
+        return {**below, "driver": format} if format else below
+    if not format:
+        return {"file": below}
+    found = find("blockdev", format, "driver")
+    assert issubclass(found, BlockDriver)
+    return {"driver": format, "file": below} if found.is_format else {**below, "driver": format}
+
+
+def backing_table(node: BlockNode, name: str) -> dict[str, object]:
+    """The table of the backing file that the image of ``node`` calls ``name``. ConfigError."""
+    return table_of_image(full_backing_filename(node, name), node.driver.backing_format)
 
 
 async def with_driver(graph: BlockGraph, table: Mapping[str, object], where: str, mode: OpenMode) -> BlockNode:
@@ -70,17 +87,24 @@ async def with_driver(graph: BlockGraph, table: Mapping[str, object], where: str
             raise ConfigError(f"{where}.file", f"no block node is named {below!r}", "name one that is defined above")
         storage = graph.nodes[below]
     elif isinstance(below, Mapping):
-        inherits: dict[str, object] = {key: rest[key] for key in ("read-only", "auto-read-only", "force-share", "cache") if key in rest}
+        inherits: dict[str, object] = {key: rest[key] for key in _INHERITED if key in rest}
         storage = await graph.add_table_locked({"discard": "unmap", **inherits, **below}, f"{where}.file", mode)
+        storage.explicit = frozenset(below)
     else:
         raise ConfigError(f"{where}.file", "must be a node-name or a table")
     try:
-        head = await storage.context.call(lambda: storage.pread(0, min(PROBED_BYTES, storage.size)))
+        head = await at_home(storage, lambda: storage.pread(0, min(PROBED_BYTES, storage.size)))
         name = probe(bytes(head), str(getattr(storage.driver.options, "filename", "")))
-        return await graph.add_table_locked({**rest, "driver": name, "file": storage.name}, where, mode)
+        node = await graph.add_table_locked({**rest, "driver": name, "file": storage.name}, where, mode)
     except BaseException:
-        await graph.drop_locked(storage)
+        await to_end(graph.drop_locked(storage))
         raise
+    if name == "raw":
+        from asyncemu.block.raw import RawDriver
+
+        assert isinstance(node.driver, RawDriver)
+        await at_home(node, node.driver.restrict)
+    return node
 
 
 def probe(head: bytes, filename: str) -> str:

@@ -4,43 +4,40 @@
     gather       the nodes that are named, and below them those that inherit what changes
     drain        all of them: nothing is in flight while options change
     prepare      each driver, parents first (they write down what they cache while those below can still be written)
+    link         other children: ``backing`` and ``file`` may name another node, ``backing`` none
     permissions  as they will be: a node that becomes writable needs more of those below, and of their locks
     commit       those below first (a file is writable again before its format writes), or abort, in reverse
 
-A child in the options of a node is another node for that edge, when it is a node-name.
+Cancelled up to permissions, all is as it was; behind that it is done to the end.
 """
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from asyncemu.block.drain import drained
-from asyncemu.block.driver import BlockDriverOptions
-from asyncemu.block.order import from_above
+from asyncemu.block.drain import drained, follow, settle
+from asyncemu.block.driver import BlockDriver, BlockDriverOptions, ChildSlot
+from asyncemu.block.flags import ROLE_COW
+from asyncemu.block.graph_change import link_child, mark_debugged
+from asyncemu.block.homes import at_home, call_to_end, to_end
+from asyncemu.block.move import share_home
+from asyncemu.block.order import from_above, sorted_from_above
 from asyncemu.block.permissions import refresh_permissions
-from asyncemu.block.tables import inherited
+from asyncemu.block.tables import check_options, inherited
 from asyncemu.block.types import Reopening
+from asyncemu.block.unchangeable import refuse_changes
 from asyncemu.errors import BlockError, ConfigError
 from asyncemu.plain_options import REQUIRED
 
 if TYPE_CHECKING:
     from asyncemu.block.graph import BlockGraph
+    from asyncemu.block.graph_change import Undo
     from asyncemu.block.node import BlockNode
 
 #: What a child inherits and a reopen can change.
 _INHERITED: Final = ("read-only", "auto-read-only", "force-share", "cache", "discard")
-
-
-@dataclass(slots=True)
-class _Change:
-    node: BlockNode
-    options: BlockDriverOptions
-    where: str
-    before: BlockDriverOptions
-    reopening: Reopening | None = None
-    was_read_only: bool = False
 
 
 async def reopen(
@@ -53,22 +50,138 @@ async def reopen(
     """
     async with graph.lock.writing():
         gathered = _gather(graph, changes, keep, where)
-        async with drained(*(change.node for change in gathered)):
-            prepared: list[_Change] = []
+        for change in gathered:
+            for child in change.links.values():
+                if child is not None:
+                    await share_home(change.node, child)
+        dropped = [node for change in gathered for node in change.unlinked()]
+        async with drained(*(node for change in gathered for node in change.touched())):
             try:
                 for change in gathered:
-                    await change.node.context.call(lambda change=change: _prepare(change))  # type: ignore[misc]
-                    prepared.append(change)
-                await gathered[0].node.context.call(lambda: _refresh(gathered))
+                    await call_to_end(change.node.context, change.prepare)
+                await to_end(_for_each_home(gathered, _link_and_refresh))
             except BaseException as error:
-                for change in reversed(prepared):
-                    await change.node.context.call(lambda change=change: _abort(change))  # type: ignore[misc]
-                await gathered[0].node.context.call(lambda: _refresh(gathered))
+                await to_end(_abort(gathered))
                 if isinstance(error, OSError):
-                    raise BlockError(gathered[0].node.name, error.errno or 5, "reopen") from error
+                    raise BlockError(gathered[0].node.name, error.errno or errno.EIO, "reopen") from error
                 raise
-            for change in reversed(gathered):
-                await change.node.context.call(lambda change=change: _commit(change))  # type: ignore[misc]
+            await to_end(_commit(gathered))
+        for node in dropped:
+            await to_end(graph.drop_locked(node))
+
+
+class _Change:
+    """Of one node."""
+
+    def __init__(self, node: BlockNode, options: BlockDriverOptions, where: str) -> None:
+        self.node = node
+        self.options = options
+        self.where = where
+        #: Other children, by slot; None: none.
+        self.links: dict[ChildSlot, BlockNode | None] = {}
+        self.undos: list[Undo] = []
+        self._before: BlockDriverOptions = node.driver.options
+        self._was_read_only: bool = node.driver.read_only
+        self.was_writable = not node.read_only
+        self._reopening: Reopening | None = None
+
+    def unlinked(self) -> list[BlockNode]:
+        """Nodes that lose this parent."""
+        names = {slot.name for slot in self.links}
+        return [edge.node for edge in self.node.children if edge.name in names]
+
+    def touched(self) -> list[BlockNode]:
+        """Nodes whose edges change, and the one itself."""
+        return [self.node, *self.unlinked(), *(child for child in self.links.values() if child is not None)]
+
+    async def prepare(self) -> None:
+        """In the home of the node. Raises ConfigError, BlockError or OSError."""
+        node, driver = self.node, self.node.driver
+        if self.options.read_only and self.was_writable:
+            await node.flush()
+        try:
+            if driver.defines("prepare_reopen"):
+                self._reopening = await driver.prepare_reopen(self.options)
+            else:
+                common, slots = BlockDriverOptions.fields, {slot.name for slot in driver.children}
+                own = [name for name in self.options.fields if name not in common and name not in slots]
+                refuse_changes(self._before, self.options, *own)
+        except ConfigError as error:
+            raise ConfigError(f"{self.where}.{error.where}", error.problem, error.remedy) from error
+        driver.read_only = self.options.read_only
+        node.set_options(self.options)
+
+    async def commit(self) -> None:
+        """In the home of the node."""
+        if self._reopening is not None:
+            await self._reopening.commit()
+        self.node.driver.options = self.options
+        self.node.set_options(self.options)
+        self.node.set_limits()
+
+    async def abort(self) -> None:
+        """In the home of the node, prepared or not."""
+        if self._reopening is not None:
+            await self._reopening.abort()
+        driver = self.node.driver
+        driver.options = self._before
+        driver.read_only = self._was_read_only
+        self.node.set_options(self._before)
+
+
+# ---- the steps
+
+
+async def _for_each_home(gathered: list[_Change], step: Any) -> None:
+    homes: dict[Any, list[_Change]] = {}
+    for change in gathered:
+        homes.setdefault(change.node.context, []).append(change)
+    for changes in homes.values():
+        await at_home(changes[0].node, lambda changes=changes: step(changes))  # type: ignore[misc]
+
+
+async def _link_and_refresh(changes: list[_Change]) -> None:
+    affected: dict[BlockNode, None] = {}
+    for change in changes:
+        affected[change.node] = None
+        for slot, child in change.links.items():
+            undo = link_child(change.node, slot.role, child)
+            change.undos.append(undo)
+            affected.update(dict.fromkeys(undo.nodes))
+    refresh_permissions(affected, writable_so_far={change.node for change in changes if change.was_writable})
+
+
+async def _unlink_and_refresh(changes: list[_Change]) -> None:
+    affected = {change.node: None for change in changes}
+    for change in reversed(changes):
+        while change.undos:
+            undo = change.undos.pop()
+            affected.update(dict.fromkeys(undo.nodes))
+            undo()
+    refresh_permissions(affected)
+
+
+async def _commit(gathered: list[_Change]) -> None:
+    for change in reversed(gathered):
+        await at_home(change.node, change.commit)
+    await _for_each_home(gathered, _follow)
+
+
+async def _follow(changes: list[_Change]) -> None:
+    for change in changes:
+        for undo in change.undos:
+            mark_debugged(change.node)
+            await settle(follow(change.node, *undo.nodes))
+
+
+async def _abort(gathered: list[_Change]) -> None:
+    for change in reversed(gathered):
+        await at_home(change.node, change.abort)
+    # Some homes may have got the permissions that were to be.
+    await _for_each_home(gathered, _unlink_and_refresh)
+
+
+# ---- what is to change
 
 
 def _gather(
@@ -77,14 +190,39 @@ def _gather(
     found: dict[BlockNode, _Change] = {}
     for node in from_above(changes):
         table = changes.get(node)
-        if table is None:
-            if node in found:
-                _gather_children(node, found)
+        if table is not None:
+            links = _links(graph, node, table, where)
+            options = _parsed(graph, node, table, keep, where)
+            check_options(options, where)
+            found[node] = _Change(node, options, where)
+            found[node].links = links
+        if node in found:
+            _gather_children(node, found, changes)
+    return [found[node] for node in sorted_from_above(found)]
+
+
+def _links(
+    graph: BlockGraph, node: BlockNode, table: Mapping[str, object], where: str
+) -> dict[ChildSlot, BlockNode | None]:
+    """Children that ``table`` wants to be others. ConfigError. QEMU: bdrv_reopen_parse_file_or_backing."""
+    links: dict[ChildSlot, BlockNode | None] = {}
+    for slot in node.driver.children:
+        key = slot.name.replace("_", "-")
+        if key not in table:
             continue
-        options = _parsed(graph, node, table, keep, where)
-        found[node] = _Change(node, options, where, node.driver.options)
-        _gather_children(node, found)
-    return list(found.values())
+        value = table[key]
+        edge = next((edge for edge in node.children if edge.name == slot.name), None)
+        if value in (None, "") and slot.role & ROLE_COW:
+            if edge is not None:
+                links[slot] = None
+        elif isinstance(value, str):
+            if value not in graph.nodes:
+                raise ConfigError(f"{where}.{key}", f"Cannot find device='' nor node-name='{value}'")
+            if edge is None or edge.node is not graph.nodes[value]:
+                links[slot] = graph.nodes[value]
+        elif value != getattr(node.driver.options, slot.name):
+            raise ConfigError(f"{where}.{key}", f"Cannot change the option '{key}'")
+    return links
 
 
 def _parsed(
@@ -92,11 +230,6 @@ def _parsed(
 ) -> BlockDriverOptions:
     options: BlockDriverOptions = node.driver.options
     slots = {slot.name for slot in node.driver.children}
-    for key in table:
-        name = key.replace("-", "_")
-        edge = next((edge for edge in node.children if edge.name == name), None)
-        if name in slots and (edge is None or table[key] != edge.node.name) and table[key] != getattr(options, name):
-            raise ConfigError(f"{where}.{key}", f"Cannot change the option '{key}'")
     # What stays in any case: children, and what has no default.
     kept = {key: value for key, value in options.given().items() if keep or key.replace("-", "_") in slots}
     required = {
@@ -108,17 +241,19 @@ def _parsed(
     merged: dict[str, object] = {**required, **kept, **table}
     if keep and isinstance(cache, Mapping):
         merged["cache"] = {**options.cache.given(), **cache}
-    parsed = type(options).parse(merged, where, graph.directory)
-    return parsed
+    return type(options).parse(merged, where, graph.directory)
 
 
-def _gather_children(node: BlockNode, found: dict[BlockNode, _Change]) -> None:
-    """Those that inherit from ``node``, which is in ``found``."""
-    driver, options = node.driver, found[node].options
+def _gather_children(
+    node: BlockNode, found: dict[BlockNode, _Change], named: Mapping[BlockNode, Mapping[str, object]]
+) -> None:
+    """Those right below ``node``, which is in ``found``, that inherit what changes, and are not named themselves."""
+    driver: BlockDriver[Any] = node.driver
+    options = found[node].options
     for edge in node.children:
         child = edge.node
         slot = next((slot for slot in driver.children if slot.name == edge.name), None)
-        if child.explicit is None or child in found or slot is None:
+        if child.explicit is None or child in found or child in named or slot is None or slot in found[node].links:
             continue
         inherits = inherited(type(driver), slot, {}, options)
         current: BlockDriverOptions = child.driver.options
@@ -133,37 +268,4 @@ def _gather_children(node: BlockNode, found: dict[BlockNode, _Change]) -> None:
                 if getattr(current, name) != value:
                     changed[name] = value
         if changed:
-            found[child] = _Change(child, current.replaced(**changed), found[node].where, current)
-            _gather_children(child, found)
-
-
-async def _prepare(change: _Change) -> None:
-    node, driver = change.node, change.node.driver
-    change.was_read_only = driver.read_only
-    if change.options.read_only and not node.read_only:
-        await node.flush()
-    change.reopening = await driver.prepare_reopen(change.options)
-    driver.read_only = change.options.read_only
-    node.set_options()
-
-
-async def _refresh(changes: list[_Change]) -> None:
-    refresh_permissions([change.node for change in changes])
-
-
-async def _commit(change: _Change) -> None:
-    driver = change.node.driver
-    if change.reopening is not None:
-        await change.reopening.commit()
-    driver.options = change.options
-    change.node.set_options()
-    change.node.set_limits()
-
-
-async def _abort(change: _Change) -> None:
-    driver = change.node.driver
-    if change.reopening is not None:
-        await change.reopening.abort()
-    driver.read_only = change.was_read_only
-    driver.options = change.before
-    change.node.set_options()
+            found[child] = _Change(child, current.replaced(**changed), found[node].where)

@@ -17,6 +17,7 @@ from asyncemu.block.flags import (
     STATUS_ZERO,
 )
 from asyncemu.block.types import BlockStatus
+from asyncemu.errors import BlockError
 
 if TYPE_CHECKING:
     from asyncemu.block.node import BlockNode
@@ -30,31 +31,36 @@ async def block_status(node: BlockNode, offset: int, length: int, want_zero: boo
     length = min(length, size - offset)
     if not length:
         return BlockStatus(0, 0)
-    driver = node.driver
-    if not driver.defines("block_status"):
-        status = _all_data(node, offset, length)
-    else:
-        request = node.begin(0, 0)
-        try:
-            start, stop = padding.outer_blocks(node.limits.request_alignment, offset, length)
-            status = await driver.block_status(start, stop - start, want_zero)
-        except OSError as error:
-            raise node.failed("block status", offset, length, error) from error
-        finally:
-            node.end(request)
-        status = _clamp(status, offset - start, length)
-    if status.flags & STATUS_RAW and status.file is not None:
-        below = await status.file.block_status(status.map, status.length, want_zero)
-        # The end of what is below is not the end of what is here.
-        status = below._replace(flags=below.flags & ~STATUS_EOF, length=below.length)
-        if not below.length:
-            status = BlockStatus(STATUS_ZERO | STATUS_ALLOCATED, length)
-    else:
-        status = await _refined(node, offset, status, want_zero)
+    request = node.begin(0, 0)
+    try:
+        status = await _looked_up(node, offset, length, want_zero)
+    except OSError as error:
+        raise node.failed("block status", offset, length, error) from error
+    finally:
+        node.end(request)
     flags = status.flags
     if offset + status.length == size:
         flags |= STATUS_EOF
     return status if flags == status.flags else status._replace(flags=flags)
+
+
+async def _looked_up(node: BlockNode, offset: int, length: int, want_zero: bool) -> BlockStatus:
+    driver = node.driver
+    if driver.defines("block_status"):
+        start, stop = padding.outer_blocks(node.limits.request_alignment, offset, length)
+        status = _clamp(await driver.block_status(start, stop - start, want_zero), offset - start, length)
+        if status.length <= 0:
+            raise RuntimeError(f"{driver!r} knows nothing of its bytes at {offset}")
+    else:
+        status = _all_data(node, offset, length)
+    if status.flags & STATUS_RAW and status.file is not None:
+        below = await status.file.block_status(status.map, status.length, want_zero)
+        if not below.length:
+            # What is past the end of the file reads as zeroes.
+            return BlockStatus(STATUS_ZERO | STATUS_ALLOCATED, status.length)
+        # The end of what is below is not the end of what is here.
+        return below._replace(flags=below.flags & ~STATUS_EOF)
+    return await _refined(node, offset, status, want_zero)
 
 
 def _all_data(node: BlockNode, offset: int, length: int) -> BlockStatus:
@@ -76,9 +82,9 @@ async def _refined(node: BlockNode, offset: int, status: BlockStatus, want_zero:
     flags, length, at, file = status
     if flags & (STATUS_DATA | STATUS_ZERO):
         flags |= STATUS_ALLOCATED
-    elif want_zero and node.driver.supports_backing:
+    elif node.driver.supports_backing:
         backing = node.backing
-        if backing is None or offset >= backing.size:
+        if backing is None or (want_zero and offset >= backing.size):
             flags |= STATUS_ZERO
     if (
         want_zero
@@ -88,7 +94,11 @@ async def _refined(node: BlockNode, offset: int, status: BlockStatus, want_zero:
         and file is not None
         and file is not node
     ):
-        below = await file.block_status(at, length, want_zero)
+        try:
+            below = await file.block_status(at, length, want_zero)
+        except BlockError:
+            # It is more than was asked for; data is right in any case.
+            return BlockStatus(flags & ~STATUS_RECURSE, length, at, file)
         if below.flags & STATUS_EOF and (not below.length or below.flags & STATUS_ZERO):
             # What is past the end of the file reads as zeroes.
             flags |= STATUS_ZERO

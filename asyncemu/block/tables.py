@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What a nested table inherits from the options of its parent. QEMU: bdrv_inherited_options."""
+"""Tables of nodes: what a nested one inherits from the options of its parent, and what can't go together.
+
+QEMU: bdrv_inherited_options.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,8 @@ from typing import Any, cast
 
 from asyncemu.block.driver import BlockDriver, BlockDriverOptions, ChildSlot
 from asyncemu.block.flags import ROLE_COW, ROLE_DATA, ROLE_METADATA
+from asyncemu.errors import ConfigError
+from asyncemu.plugins import find
 
 
 def inherited(
@@ -24,7 +29,8 @@ def inherited(
         defaults["read-only"] = options.read_only
         defaults["auto-read-only"] = options.auto_read_only
         # What the format does with a discard is its matter; its file gives the storage back.
-        defaults["discard"] = "unmap" if parent.is_format or slot.role & (ROLE_DATA | ROLE_METADATA) else options.discard
+        its_matter = parent.is_format or slot.role & (ROLE_DATA | ROLE_METADATA)
+        defaults["discard"] = "unmap" if its_matter else options.discard
     given = {**table}
     cache = given.get("cache")
     if isinstance(cache, Mapping):
@@ -32,3 +38,26 @@ def inherited(
     elif "cache" in given or any(key.startswith("cache.") for key in given):
         del defaults["cache"]
     return {**defaults, **given}
+
+
+def check_options(options: BlockDriverOptions, where: str) -> None:
+    """ConfigError, in QEMU's words: options that all drivers take, and that can't go together."""
+    if options.detect_zeroes == "unmap" and options.discard != "unmap":
+        raise ConfigError(
+            f"{where}.detect-zeroes",
+            "setting detect-zeroes to unmap is not allowed without setting discard operation to unmap",
+        )
+    if options.force_share and not options.read_only:
+        raise ConfigError(f"{where}.force-share", "force-share=on can only be used with read-only images")
+
+
+def names_storage(table: Mapping[str, object]) -> bool:
+    """Does the table of a backing file say where the bytes are? Otherwise the image does. Raises ConfigError."""
+    if "file" in table or "filename" in table or "plugin" in table:
+        return True
+    driver = table.get("driver")
+    if driver is None:
+        return False
+    found = find("blockdev", str(driver), "driver")
+    assert issubclass(found, BlockDriver)
+    return not any(slot.name == "file" for slot in found.children)

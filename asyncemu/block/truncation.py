@@ -25,26 +25,24 @@ async def truncate(node: BlockNode, size: int, *, exact: bool, preallocation: Pr
         raise ConfigError("size", "Image size cannot be negative")
     if size > LARGEST:
         raise ConfigError("size", f"Required too big image size, it must be not greater than {LARGEST}")
-    old = node.size
-    backing = node.backing
-    if backing is not None and size > old and backing.size > old:
-        zero = True
     # Requests past the smaller of the two sizes are waited for, and wait.
-    request = node.begin(min(old, size), TO_INFINITY, serialising=True)
+    request = node.begin(min(node.size, size), TO_INFINITY, serialising=True)
     try:
         await node.tracked.wait(request)
+        backing = node.backing
+        if backing is not None and size > node.size and backing.size > node.size:
+            zero = True
         driver, filtered = node.driver, node.filtered
         if driver.defines("truncate"):
-            node.size = await driver.truncate(size, exact=exact, preallocation=preallocation, zero=zero)
+            size = await driver.truncate(size, exact=exact, preallocation=preallocation, zero=zero)
         elif filtered is not None:
             await filtered.truncate(size, exact=exact, preallocation=preallocation, zero=zero)
-            node.size = filtered.size
+            size = filtered.size
         else:
             raise BlockError(node.name, errno.ENOTSUP, "Image format driver does not support resize")
         node.write_generation += 1
+        node.set_size(size)
     except OSError as error:
         raise BlockError(node.name, error.errno or errno.EIO, f"truncate to {size} bytes") from error
     finally:
         node.end(request)
-    if node.size != old:
-        node.tell_parents_of_resize()

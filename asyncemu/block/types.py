@@ -48,8 +48,7 @@ class CheckResult:
     findings: list[str] = field(default_factory=list)
 
 
-@dataclass(frozen=True, slots=True)
-class ImageInfo:
+class ImageInfo(NamedTuple):
     """What a driver knows about its image beyond name and size."""
 
     #: Bytes; 0: no clusters.
@@ -64,8 +63,7 @@ class ImageInfo:
     format_specific: Mapping[str, object] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class SnapshotInfo:
+class SnapshotInfo(NamedTuple):
     """An internal snapshot (QEMU: QEMUSnapshotInfo)."""
 
     id: str
@@ -83,8 +81,7 @@ class SnapshotInfo:
     disk_size: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Measurement:
+class Measurement(NamedTuple):
     """Bytes that an image would need (QEMU: BlockMeasureInfo)."""
 
     required: int

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Writing zeroes: by the driver's own means where it has some, else with buffers of zeroes. QEMU: bdrv_co_pwrite_zeroes.
+"""Writing zeroes: by the driver's own means where it has some, else with buffers. QEMU: bdrv_co_pwrite_zeroes.
 
 What does not fill a block of the request alignment is written as data; the rest is cut where the driver's alignment and
 limit for zeroes want it. A piece that the driver refuses (ENOTSUP) is written as data, the next one is tried again.
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from asyncemu.block import padding
 from asyncemu.block.flags import FUA, MAY_UNMAP, NO_FALLBACK, SERIALISING
+from asyncemu.errors import BlockError
 from asyncemu.memory.buffers import Buffers
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ async def write_zeroes(node: BlockNode, offset: int, length: int, flags: int) ->
     if not node.discards:
         flags &= ~MAY_UNMAP
     end = offset + length
+    node.check_room(offset, length)
     start, stop = padding.inner_blocks(node.limits.request_alignment, offset, length)
     if start >= stop:
         start = stop = end
@@ -43,9 +45,12 @@ async def _zero_blocks(node: BlockNode, start: int, end: int, flags: int) -> Non
     try:
         if node.tracked.serialising:
             await node.tracked.wait(request)
-        if end > node.size and not node.driver.growable:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            node.check_room(start, end - start)
+        if node.debugged:
+            await node.own_debug_event("pwritev_zero")
         await zero_tracked(node, start, end, flags)
+        if node.debugged:
+            await node.own_debug_event("pwritev_done")
         node.written(end)
     except OSError as error:
         raise node.failed("write zeroes", start, end - start, error) from error
@@ -59,6 +64,9 @@ async def zero_tracked(node: BlockNode, start: int, end: int, flags: int) -> Non
     alignment = limits.write_zeroes_alignment or limits.request_alignment
     longest = (limits.max_write_zeroes or 1 << 62) // alignment * alignment or alignment
     known = driver.zero_flags
+    if flags & NO_FALLBACK and not known & NO_FALLBACK and node.children:
+        # It would pass the request on without the flag.
+        raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
     needs_flush = False
     able = driver.defines("write_zeroes")
     while start < end:
@@ -72,10 +80,12 @@ async def zero_tracked(node: BlockNode, start: int, end: int, flags: int) -> Non
                 raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
             await driver.write_zeroes(start, stop - start, flags & known)
             needs_flush = needs_flush or bool(flags & FUA and not known & FUA)
-        except OSError as error:
+        except (OSError, BlockError) as error:
             if error.errno != errno.ENOTSUP or flags & NO_FALLBACK:
                 raise
-            await _data_tracked(node, start, stop, flags & FUA)
+            # One flush at the end, instead of one for each piece.
+            needs_flush = needs_flush or bool(flags & FUA and not driver.write_flags & FUA)
+            await _data_tracked(node, start, stop, flags & driver.write_flags & FUA)
         start = stop
     if needs_flush:
         node.write_generation += 1

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final, NoReturn
 
 from asyncemu.cli.interrupts import Interrupts
+from asyncemu.cli.standard_streams import open_standard_descriptors
 from asyncemu.errors import AsyncemuError, ConfigError, ConfigErrors
 
 #: A host's resource failed, or so did the guest.
@@ -26,6 +27,9 @@ COMMANDS: Final = {
     "devices": "list device models and back ends, or the options of one",
     "schema": "print the JSON schema of vm.toml, for editors",
     "demo": "boot a small built-in guest",
+    "img": "make, convert, check and look at disk images, with qemu-img's command line",
+    "io": "read and write disk images, with qemu-io's command line",
+    "nbd": "export disk images over the network, with qemu-nbd's command line",
     "trace": "summarize a trace that run --trace wrote: what took how long, who held a loop up",
 }
 
@@ -38,7 +42,7 @@ wrong, 130 interrupted by a signal.
 
 def run_program(arguments: Sequence[str] | None, interrupts: Interrupts) -> int:
     """Run the command that ``arguments`` (default: the process's) name; the exit status."""
-    _open_standard_descriptors()
+    open_standard_descriptors()
     try:
         try:
             status = _run_command(list(sys.argv[1:] if arguments is None else arguments), interrupts)
@@ -128,21 +132,6 @@ def _refuse_misspelt_command(word: str) -> None:
     from asyncemu.spelling import nearest
 
     raise ConfigError("command line", f"{word!r} is neither a command nor a file", nearest(word, list(COMMANDS)))
-
-
-def _open_standard_descriptors() -> None:
-    """Give a process that was started without stdin, stdout or stderr (``>&-``) /dev/null in their places.
-
-    Otherwise the next file to be opened, the guest's disk say, would get such a number, and every stray message.
-    """
-    for fd, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
-        try:
-            os.fstat(fd)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, which is fd
-            os.set_inheritable(fd, True)
-            if getattr(sys, name) is None:
-                setattr(sys, name, open(fd, mode, closefd=False))  # noqa: SIM115
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:

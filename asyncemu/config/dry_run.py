@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from asyncemu.block import BlockGraph
+from asyncemu.block import BlockBackend, BlockGraph
+from asyncemu.block.flags import PERM_ALL, PERM_CONSISTENT_READ, PERM_WRITE
 from asyncemu.config.vm import VmConfig
 from asyncemu.errors import AsyncemuError, ConfigError
 from asyncemu.loop import AioContext, MainLoop
@@ -43,8 +44,26 @@ async def _block_errors(context: AioContext, config: VmConfig) -> list[ConfigErr
                 errors.append(error)
             except AsyncemuError as error:
                 errors.append(ConfigError(where, str(error)))
+        errors += await _drives_in_use(graph, config)
     finally:
         await graph.close()
+    return errors
+
+
+async def _drives_in_use(graph: BlockGraph, config: VmConfig) -> list[ConfigError]:
+    """Disks that another process writes to, by its image locks, where the device does not share them."""
+    errors: list[ConfigError] = []
+    for index, device in enumerate(config.devices):
+        node = graph.nodes.get(str(getattr(device.options, "drive", "")))
+        if node is None or getattr(device.options, "share_rw", False):
+            continue
+        # As a reader: nothing is opened for writing here.
+        backend = BlockBackend("check", graph.context, PERM_CONSISTENT_READ, PERM_ALL & ~PERM_WRITE)
+        try:
+            await backend.insert(node)
+            await backend.remove()
+        except ConfigError as error:
+            errors.append(ConfigError(f"device[{index}].{error.where}", error.problem, error.remedy))
     return errors
 
 
@@ -67,7 +86,7 @@ def _unwritable_files(
     errors: list[ConfigError] = []
     if not read_only and path is not None and Path(path).is_file() and not os.access(path, os.W_OK):
         remedy = "set read-only = true if it is only to be read"
-        errors.append(ConfigError(f"{where}.filename", f"{path}: permission denied", remedy))
+        errors.append(ConfigError(f"{where}.filename", f"Could not open '{path}': Permission denied", remedy))
     for key in _children(table, config):
         if isinstance(table.get(key), dict):
             errors += _unwritable_files(table[key], f"{where}.{key}", config, read_only)
@@ -76,5 +95,5 @@ def _unwritable_files(
 
 def _children(table: Mapping[str, Any], config: VmConfig) -> tuple[str, ...]:
     """Keys that may hold a table of a block node."""
-    children: tuple[str, ...] = getattr(configure("blockdev", table, "", config.directory).plugin, "children", ())
-    return children
+    slots = getattr(configure("blockdev", table, "", config.directory).plugin, "children", ())
+    return tuple(slot.name.replace("_", "-") for slot in slots)

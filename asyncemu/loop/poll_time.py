@@ -13,8 +13,7 @@ FIRST_REST, and for twice as long each time that this happens again before polli
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 #: Where growing begins, ns: QEMU's.
 FIRST_POLL: Final = 4_000
@@ -23,8 +22,7 @@ FIRST_REST: Final = 1_000_000
 LONGEST_REST: Final = 1_000_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class PollParameters:
+class PollParameters(NamedTuple):
     """QEMU's names. ``max_ns`` 0: never poll; ``grow`` 0: times 2; ``shrink`` 0: to nothing at once."""
 
     max_ns: int = 0

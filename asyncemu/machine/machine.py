@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from asyncemu.block import BlockGraph, BlockNode, move_nodes
-from asyncemu.block.drain import drained_all
 from asyncemu.chardev import Chardev, MuxCommand
 from asyncemu.devices import Device, Environment
 from asyncemu.errors import AsyncemuError, ConfigError
@@ -308,7 +307,7 @@ class Machine:
         if self._resuming is not None:
             await self._resuming
         # Until the machine goes on: what the guest had rung for and was not popped yet stays in its rings.
-        await self._quiet.enter_async_context(drained_all(self.block.nodes.values()))
+        await self._quiet.enter_async_context(self.block.drained())
 
     @home
     async def reset(self) -> None:

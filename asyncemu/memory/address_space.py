@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import bisect
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from asyncemu.errors import GuestError
 from asyncemu.loop import any_thread
@@ -30,8 +29,7 @@ class MmioHandler(Protocol):
         """Take ``value`` at ``offset`` into the region."""
 
 
-@dataclass(frozen=True, slots=True)
-class RamRegion:
+class RamRegion(NamedTuple):
     """RAM at [base, base + ram.size)."""
 
     base: int
@@ -44,8 +42,7 @@ class RamRegion:
         return self.ram.size
 
 
-@dataclass(frozen=True, slots=True)
-class MmioRegion:
+class MmioRegion(NamedTuple):
     """A device's registers at [base, base + size)."""
 
     base: int

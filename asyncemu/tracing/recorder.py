@@ -29,9 +29,8 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from dataclasses import dataclass
 from time import monotonic_ns
-from typing import Final
+from typing import Final, NamedTuple
 
 #: category, name, start and end in ns of CLOCK_MONOTONIC; the end of an instant is INSTANT.
 Event = tuple[str, str, int, int]
@@ -48,8 +47,7 @@ CAPACITY: Final = 1 << 18
 MAX_RINGS: Final = 256
 
 
-@dataclass(frozen=True, slots=True)
-class Track:
+class Track(NamedTuple):
     """What one thread did, as it was recorded: spans in the order of their ends."""
 
     #: The thread's name, and the kernel's number of it (0: not known).

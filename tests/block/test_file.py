@@ -15,6 +15,7 @@ import pytest
 from asyncemu.block import BlockGraph, BlockNode
 from asyncemu.block.file import FileDriver
 from asyncemu.block.file.engine import WorkerEngine
+from asyncemu.block.flags import MAY_UNMAP
 from asyncemu.block.io_uring import IoUring
 from asyncemu.coroutines import start
 from asyncemu.errors import BlockError, ConfigError
@@ -57,30 +58,35 @@ def failing(number: int) -> Any:
 async def test_open_missing_file_says_how_to_create_it(graph: BlockGraph, tmp_path: Path) -> None:
     path = tmp_path / "disk.img"
     assert await refused(graph) == (
-        f"blockdev[0].filename: {path}: no such file; create it, for example with: truncate -s 1G {path}"
+        f"blockdev[0].filename: Could not open '{path}': No such file or directory; "
+        f"create it, for example with: truncate -s 1G {path}"
     )
 
 
 async def test_open_directory_is_refused(graph: BlockGraph, tmp_path: Path) -> None:
-    (tmp_path / "disk.img").mkdir()
-    assert await refused(graph) == (
-        f"blockdev[0].filename: {tmp_path / 'disk.img'}: is a directory, not a regular file"
+    path = tmp_path / "disk.img"
+    path.mkdir()
+    assert await refused(graph) == f"blockdev[0].filename: Could not open '{path}': Is a directory"
+    assert await refused(graph, **{"read-only": True}) == (
+        f"blockdev[0].filename: 'file' driver requires '{path}' to be a regular file"
     )
 
 
 async def test_open_fifo_is_refused_without_waiting(graph: BlockGraph, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "disk.img")
-    assert "is a FIFO, not a regular file" in await refused(graph)
+    assert "to be a regular file" in await refused(graph)
 
 
 async def test_open_device_is_refused(graph: BlockGraph) -> None:
     assert await refused(graph, filename="/dev/null") == (
-        "blockdev[0].filename: /dev/null: is a character device, not a regular file"
+        "blockdev[0].filename: 'file' driver requires '/dev/null' to be a regular file; use driver = \"host_device\""
     )
 
 
 async def test_open_file_as_directory_is_refused(graph: BlockGraph, image: Path) -> None:
-    assert await refused(graph, filename="disk.img/x") == (f"blockdev[0].filename: {image}/x: not a directory")
+    assert await refused(graph, filename="disk.img/x") == (
+        f"blockdev[0].filename: Could not open '{image}/x': Not a directory"
+    )
 
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS, errno.ETXTBSY])
@@ -89,16 +95,23 @@ async def test_open_not_writable_offers_read_only(
 ) -> None:
     monkeypatch.setattr(os, "open", failing(number))
     message = await refused(graph)
-    assert message.startswith(f"blockdev[0].filename: {image}: ")
+    assert message.startswith(f"blockdev[0].filename: Could not open '{image}': {os.strerror(number)}; ")
     assert "read-only = true" in message
 
 
 async def test_open_refused_gives_everything_back(graph: BlockGraph, image: Path) -> None:
     before = os.listdir("/proc/self/fd")  # noqa: PTH208
     await opened(graph)
-    await refused(graph, **{"node-name": "second"})
+    await refused(graph, **{"node-name": "second", "aio": "native"})
+    await refused(graph, **{"node-name": "second", "filename": "/dev/null"})
     await graph.close()
     assert os.listdir("/proc/self/fd") == before  # noqa: PTH208
+
+
+async def test_open_native_without_direct_is_refused_as_in_qemu(graph: BlockGraph, image: Path) -> None:
+    assert await refused(graph, aio="native") == (
+        "blockdev[0].aio: aio=native was specified, but it requires cache.direct=on, which was not specified."
+    )
 
 
 @pytest.mark.parametrize("size", [0, 1, 511, 513])
@@ -126,7 +139,7 @@ async def test_open_auto_without_io_uring_uses_threads(
     graph: BlockGraph, image: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(IoUring, "__init__", failing(errno.ENOSYS))
-    assert isinstance(driver_of(await opened(graph))._engine, WorkerEngine)
+    assert isinstance(driver_of(await opened(graph)).engine, WorkerEngine)
 
 
 # ---- the path in place
@@ -248,8 +261,8 @@ async def test_many_requests_at_once_all_arrive(graph: BlockGraph, image: Path, 
 
 @pytest.mark.parametrize("aio", ENGINES)
 async def test_discard_gives_storage_back(graph: BlockGraph, image: Path, aio: str) -> None:
-    node = await opened(graph, aio=aio)
-    await node.flush()
+    node = await opened(graph, aio=aio, discard="unmap")
+    await node.pwrite_sync(0, b"x")
     size, blocks = allocated(image)
     await node.discard(0, IMAGE_SIZE)
     assert allocated(image)[0] == size
@@ -332,7 +345,7 @@ async def test_direct_read_does_not_go_on_from_within_a_block(
         offsets.append(offset)
         return buffers.write(b"r" * 100)  # the file ends there
 
-    monkeypatch.setattr(driver_of(node)._engine, "readv", readv)
+    monkeypatch.setattr(driver_of(node).engine, "readv", readv)
     got = bytearray(b"?" * 8192)
     await node.preadv(0, Buffers.of(got))
     assert offsets == [0]
@@ -344,7 +357,7 @@ async def test_direct_where_the_file_system_can_not_is_refused(
 ) -> None:
     monkeypatch.setattr(os, "open", failing(errno.EINVAL))
     assert await refused(graph, cache={"direct": True}) == (
-        f"blockdev[0].cache.direct: the file system of {image} does no direct I/O; leave the key out"
+        f"blockdev[0].cache.direct: Could not open '{image}': filesystem does not support O_DIRECT; leave the key out"
     )
 
 
@@ -363,6 +376,7 @@ async def test_flush_failed_once_fails_ever_after(
     node = await opened(graph, aio="threads")
     with monkeypatch.context() as broken:
         broken.setattr(os, "fdatasync", failing(errno.EIO))
+        await node.pwritev(0, Buffers.of(b"x"))
         with pytest.raises(BlockError, match=r"^disk: flush: Input/output error$"):
             await node.flush()
     with pytest.raises(BlockError, match=r"^disk: flush: Input/output error$"):
@@ -419,24 +433,57 @@ async def test_write_that_transfers_nothing_raises_enospc(
         await node.pwritev(0, Buffers.of(b"x"))
 
 
-@pytest.mark.parametrize("may_unmap", [False, True])
+@pytest.mark.parametrize("flags", [0, MAY_UNMAP])
 async def test_write_zeroes_without_fallocate_writes_zeroes(
-    graph: BlockGraph, image: Path, monkeypatch: pytest.MonkeyPatch, may_unmap: bool
+    graph: BlockGraph, image: Path, monkeypatch: pytest.MonkeyPatch, flags: int
 ) -> None:
-    node = await opened(graph, aio="threads")
+    node = await opened(graph, aio="threads", discard="unmap")
     asked: list[int] = []
 
     async def fallocate(fd: int, mode: int, offset: int, length: int) -> None:
         asked.append(mode)
         raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
 
-    monkeypatch.setattr(driver_of(node)._engine, "fallocate", fallocate)
-    await node.write_zeroes(0, 1000, may_unmap=may_unmap)
-    await node.write_zeroes(1000, 1000, may_unmap=may_unmap)
+    monkeypatch.setattr(driver_of(node).engine, "fallocate", fallocate)
+    await node.write_zeroes(0, 1000, flags)
+    await node.write_zeroes(1000, 1000, flags)
     await node.discard(0, 100)
     assert contents(image)[:2000] == bytes(2000)
-    # Each mode is asked for once: PUNCH_HOLE | KEEP_SIZE = 3, ZERO_RANGE | KEEP_SIZE = 17.
-    assert sorted(asked) == [3, 17]
+    # Each mode is asked for once: PUNCH_HOLE | KEEP_SIZE = 3, ZERO_RANGE = 16.
+    assert sorted(asked) == [3, 16]
+
+
+@pytest.mark.parametrize("flags", [0, MAY_UNMAP])
+@pytest.mark.parametrize("offset", [IMAGE_SIZE - 1000, IMAGE_SIZE, IMAGE_SIZE + 5000])
+async def test_write_zeroes_past_the_end_makes_the_file_longer(
+    graph: BlockGraph, image: Path, offset: int, flags: int
+) -> None:
+    before = contents(image)
+    node = await opened(graph, discard="unmap")
+    await node.write_zeroes(offset, 3000, flags)
+    assert node.size == offset + 3000
+    assert contents(image) == before[:offset].ljust(offset + 3000, b"\0")
+
+
+async def test_write_zeroes_where_only_holes_are_known_makes_one_and_fills_it(
+    graph: BlockGraph, image: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = await opened(graph, aio="threads")
+    fallocate = driver_of(node).engine.fallocate
+    asked: list[int] = []
+
+    async def as_tmpfs(fd: int, mode: int, offset: int, length: int) -> None:
+        asked.append(mode)
+        if mode == 0x10:
+            raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+        await fallocate(fd, mode, offset, length)
+
+    monkeypatch.setattr(driver_of(node).engine, "fallocate", as_tmpfs)
+    blocks = allocated(image)
+    await node.write_zeroes(4096, 8192)
+    assert asked == [0x10, 3, 0]
+    assert contents(image)[4096:12288] == bytes(8192)
+    assert allocated(image) == blocks
 
 
 async def test_buffered_nowait_unsupported_is_tried_once(

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from asyncemu.block.file.locking import lock_image
+from asyncemu.block.file.locking import ImageLocks
+from asyncemu.block.flags import PERM_ALL, PERM_WRITE
 from tests.cli.conftest import Result
 
 KERNEL = Path(__file__).parents[2] / "asyncemu" / "cli" / "demo.elf"
@@ -115,20 +116,27 @@ def test_check_overrides_count(asyncemu: Callable[..., Result], vm: Callable[[st
     assert "virt, 1GiB," in asyncemu("check", "vm.toml", "--set", "machine.memory=1G").output
 
 
-def test_check_disk_in_use_is_refused(disk: Path, asyncemu: Callable[..., Result], vm: Callable[[str], None]) -> None:
-    vm('[[blockdev]]\nnode-name = "d"\ndriver = "file"\nfilename = "disk.img"')
+@pytest.mark.parametrize(
+    ("share_rw", "expected"),
+    [
+        ("false", 'device[0].d: Failed to get shared "write" lock; Is another process using the image [disk.img]?\n'),
+        ("true", ""),
+    ],
+)
+def test_check_disk_in_use_is_refused_unless_the_device_shares_it(
+    disk: Path, asyncemu: Callable[..., Result], vm: Callable[[str], None], share_rw: str, expected: str
+) -> None:
+    vm(
+        '[[blockdev]]\nnode-name = "d"\ndriver = "file"\nfilename = "disk.img"\n'
+        f'[[device]]\ndriver = "virtio-blk"\ndrive = "d"\nshare-rw = {share_rw}'
+    )
     fd = os.open(disk, os.O_RDWR)
-    lock_image(fd, read_only=False)
+    ImageLocks(fd, "disk.img", "d", required=True).prepare(PERM_WRITE, PERM_ALL)
 
     result = asyncemu("check", "vm.toml")
     os.close(fd)
 
-    assert result == Result(
-        2,
-        "",
-        "asyncemu: blockdev[0].filename: disk.img: is locked by another process (another asyncemu or QEMU?); "
-        'end that process, or set locking = "off" if it can\'t harm\n',
-    )
+    assert (result.status, result.errors) == (2 if expected else 0, f"asyncemu: {expected}" if expected else "")
 
 
 @pytest.mark.parametrize("extra", ["", "read-only = true\n"])
@@ -143,7 +151,7 @@ def test_check_file_that_may_not_be_written_is_refused_unless_read_only(
     result = asyncemu("check", "vm.toml")
 
     complaint = (
-        "asyncemu: blockdev[0].file.filename: disk.img: permission denied; "
+        "asyncemu: blockdev[0].file.filename: Could not open 'disk.img': Permission denied; "
         "set read-only = true if it is only to be read\n"
     )
     assert (result.status, result.errors) == {"": (2, complaint)}.get(extra, (0, ""))

@@ -327,11 +327,14 @@ CASES = {
     ),
     "disk missing": (
         '[[blockdev]]\nnode-name = "d0"\ndriver = "file"\nfilename = "nope.img"',
-        ["blockdev[0].filename: nope.img: no such file; create it, for example with: truncate -s 1G nope.img"],
+        [
+            "blockdev[0].filename: Could not open 'nope.img': No such file or directory; "
+            "create it, for example with: truncate -s 1G nope.img"
+        ],
     ),
     "disk a directory": (
-        '[[blockdev]]\nnode-name = "d0"\ndriver = "file"\nfilename = "."',
-        ["blockdev[0].filename: .: is a directory, not a regular file"],
+        '[[blockdev]]\nnode-name = "d0"\ndriver = "file"\nfilename = "."\nread-only = true',
+        ["blockdev[0].filename: 'file' driver requires '.' to be a regular file"],
     ),
 }  # fmt: skip
 

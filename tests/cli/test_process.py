@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from asyncemu.block.file.locking import lock_image
+from asyncemu.block.file.locking import ImageLocks
+from asyncemu.block.flags import PERM_ALL, PERM_WRITE
 
 PROGRAM = (sys.executable, "-m", "asyncemu")
 TIMEOUT = 30
@@ -143,16 +144,18 @@ def test_broken_stderr_with_an_error_still_exits_2(start: Callable[..., subproce
 def test_disk_of_another_process_is_refused(
     start: Callable[..., subprocess.Popen[str]], vm: Callable[[str], None], tmp_path: Path
 ) -> None:
-    vm('[machine]\nmemory = "8M"\n[[blockdev]]\nnode-name = "d"\ndriver = "file"\nfilename = "disk.img"\n')
+    vm(
+        '[machine]\nmemory = "8M"\n[[blockdev]]\nnode-name = "d"\ndriver = "file"\nfilename = "disk.img"\n'
+        '[[device]]\ndriver = "virtio-blk"\ndrive = "d"\n'
+    )
     with (tmp_path / "disk.img").open("w+b") as held:
         held.truncate(4096)
-        lock_image(held.fileno(), read_only=False)
+        ImageLocks(held.fileno(), "disk.img", "d", required=True).prepare(PERM_WRITE, PERM_ALL & ~PERM_WRITE)
 
         errors = start("vm.toml").communicate(timeout=TIMEOUT)[1]
 
     assert errors == (
-        "asyncemu: blockdev[0].filename: disk.img: is locked by another process (another asyncemu or QEMU?); "
-        'end that process, or set locking = "off" if it can\'t harm\n'
+        'asyncemu: device[0].d: Failed to get "write" lock; Is another process using the image [disk.img]?\n'
     )
 
 

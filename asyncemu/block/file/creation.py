@@ -3,20 +3,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import fcntl
 import os
 import struct
 from typing import Final
 
-from asyncemu.block.file.engine import run_to_end
+from asyncemu.block.file.engine import run_anywhere
 from asyncemu.block.file.locking import ImageLocks
 from asyncemu.block.file.resize import resize
 from asyncemu.block.flags import PERM_ALL, PERM_RESIZE, PERM_WRITE
 from asyncemu.block.types import Preallocation
 from asyncemu.errors import ConfigError
-from asyncemu.loop import current_context
 from asyncemu.plain_options import PlainOptions, option
 from asyncemu.size import Size
 
@@ -52,12 +50,8 @@ class FileCreation(PlainOptions):
 
 
 async def create_regular_file(filename: str, options: FileCreation, *, locking: bool = True) -> None:
-    """Make it, or empty it. ConfigError, BlockError (``doing`` in the words of qemu-img)."""
-    context = current_context()
-    if context is not None:
-        await run_to_end(context, _create, filename, options, locking)
-    else:
-        await asyncio.to_thread(_create, filename, options, locking)
+    """Make it, or empty it. ConfigError, ResizeError."""
+    await run_anywhere(_create, filename, options, locking)
 
 
 def _create(filename: str, options: FileCreation, locking: bool) -> None:

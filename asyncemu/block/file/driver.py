@@ -14,20 +14,18 @@ from asyncemu.block.file.creation import FileCreation, create_regular_file
 from asyncemu.block.file.engine import run_to_end
 from asyncemu.block.file.extents import DataExtents
 from asyncemu.block.file.opening import OpenFile, no_direct_io
-from asyncemu.block.file.options import FileOptions
 from asyncemu.block.file.posix import PosixDriver
 from asyncemu.block.file.resize import resize
 from asyncemu.block.flags import MAY_UNMAP, STATUS_DATA, STATUS_OFFSET_VALID, STATUS_ZERO
 from asyncemu.block.limits import BlockLimits
 from asyncemu.block.types import BlockStatus, Preallocation
 from asyncemu.errors import ConfigError
-from asyncemu.loop import AioContext
 from asyncemu.plain_options import PlainOptions
 
-# fallocate(2); Python has no names for them.
-_KEEP_SIZE: Final = 0x01
-_PUNCH_HOLE: Final = 0x02
+#: Modes of fallocate(2): FALLOC_FL_PUNCH_HOLE with FALLOC_FL_KEEP_SIZE, FALLOC_FL_ZERO_RANGE, none.
+_HOLE: Final = 0x03
 _ZERO_RANGE: Final = 0x10
+_NEW_STORAGE: Final = 0
 
 
 class FileDriver(PosixDriver, name="file"):
@@ -37,6 +35,12 @@ class FileDriver(PosixDriver, name="file"):
     protocol = "file"
     creation = FileCreation
     growable = True
+
+    async def open(self) -> int:
+        """See PosixDriver."""
+        #: Modes of fallocate that the file system has refused.
+        self._unsupported: set[int] = set()
+        return await super().open()
 
     def check_mode(self, mode: int) -> None:
         """Regular files only."""
@@ -59,10 +63,8 @@ class FileDriver(PosixDriver, name="file"):
 
     def find_size(self) -> int:
         """Bytes."""
-        assert self.file is not None
-        # What the file system can do, for all of the file's ways to be open.
-        self._can_punch = self._can_zero = self._can_allocate = True
-        return os.fstat(self.file.fd).st_size
+        assert self.handle is not None
+        return os.fstat(self.handle.fd).st_size
 
     def file_changed(self) -> None:
         super().file_changed()
@@ -88,55 +90,38 @@ class FileDriver(PosixDriver, name="file"):
 
     async def discard(self, offset: int, length: int) -> None:
         """Give the storage back, where the file system can."""
-        if self._can_punch:
-            try:
-                await self._fallocate(_PUNCH_HOLE | _KEEP_SIZE, offset, length)
-            except OSError as error:
-                if error.errno != errno.EOPNOTSUPP:
-                    raise
-                self._can_punch = False
+        await self._fallocate(_HOLE, offset, length)
 
     async def write_zeroes(self, offset: int, length: int, flags: int = 0) -> None:
-        """fallocate(2); ENOTSUP where the file system can't, and the node writes zeroes.
-
-        In this order: a hole (with MAY_UNMAP), a range of zeroes, a hole that is allocated again, new storage past the
-        end. Some file systems say EINVAL to bytes that are not blocks of theirs: then the next one is tried, too.
-        """
+        """fallocate(2); ENOTSUP where the file system can't, and the node writes zeroes."""
+        size = self.node.size
         # A hole does not make the file longer.
-        if (
-            flags & MAY_UNMAP
-            and self._can_punch
-            and offset + length <= self.node.size
-            and await self._zeroes_by(_PUNCH_HOLE | _KEEP_SIZE, offset, length, "_can_punch")
+        if flags & MAY_UNMAP and offset + length <= size and await self._fallocate(_HOLE, offset, length):
+            return
+        if await self._fallocate(_ZERO_RANGE, offset, length):
+            return
+        # New storage is zero, past the end or where a hole was made.
+        if (offset >= size or await self._fallocate(_HOLE, offset, length)) and await self._fallocate(
+            _NEW_STORAGE, offset, length
         ):
             return
-        if self._can_zero and await self._zeroes_by(_ZERO_RANGE, offset, length, "_can_zero"):
-            return
-        if self._can_allocate:
-            is_new = offset >= self.node.size
-            if is_new or (
-                self._can_punch and await self._zeroes_by(_PUNCH_HOLE | _KEEP_SIZE, offset, length, "_can_punch")
-            ):
-                if await self._zeroes_by(0, offset, length, "_can_allocate"):
-                    return
         raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
 
-    async def _zeroes_by(self, mode: int, offset: int, length: int, ability: str) -> bool:
-        try:
-            await self._fallocate(mode, offset, length)
-        except OSError as error:
-            if error.errno == errno.EOPNOTSUPP:
-                setattr(self, ability, False)
-            elif error.errno != errno.EINVAL:
-                raise
+    async def _fallocate(self, mode: int, offset: int, length: int) -> bool:
+        """False: the file system can't do this, or not with bytes that are no blocks of its own."""
+        if mode in self._unsupported:
             return False
-        return True
-
-    async def _fallocate(self, mode: int, offset: int, length: int) -> None:
         try:
             await self.engine.fallocate(self._fd, mode, offset, length)
+        except OSError as error:
+            if error.errno == errno.EOPNOTSUPP:
+                self._unsupported.add(mode)
+            elif error.errno not in (errno.EINVAL, errno.EBUSY):
+                raise
+            return False
         finally:
             self._extents.forget()
+        return True
 
     async def truncate(self, size: int, *, exact: bool, preallocation: Preallocation, zero: bool) -> int:
         """Always to ``size``; what is new reads as zeroes."""

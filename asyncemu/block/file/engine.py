@@ -14,7 +14,7 @@ from typing import Any, Protocol, TypeVar
 
 from asyncemu.block.io_uring_queue import IoUringQueue
 from asyncemu.errors import ConfigError
-from asyncemu.loop import AioContext, home
+from asyncemu.loop import AioContext, current_context, home
 from asyncemu.memory.buffers import Buffers
 
 ResultT = TypeVar("ResultT")
@@ -96,6 +96,14 @@ async def run_to_end(context: AioContext, function: Callable[..., ResultT], *arg
     future: _Uncancellable[ResultT] = _Uncancellable(loop=context.loop)
     context.worker_pool.submit(function, *args).add_done_callback(future.take)
     return await future
+
+
+async def run_anywhere(function: Callable[..., ResultT], *args: Any) -> ResultT:
+    """As ``run_to_end``, for who has no context: in the pool of the caller's, or in a thread of asyncio's."""
+    context = current_context()
+    if context is not None:
+        return await run_to_end(context, function, *args)
+    return await asyncio.to_thread(function, *args)
 
 
 def _fallocate_or_raise(fd: int, mode: int, offset: int, length: int) -> None:

@@ -16,7 +16,7 @@ import struct
 from typing import Final
 
 from asyncemu.block.file.engine import run_to_end
-from asyncemu.loop import AioContext
+from asyncemu.loop import AioContext, home
 
 #: f_type (statfs(2)) of file systems that answer from memory or from a local disk's metadata: ext2 to 4, XFS, btrfs,
 #: tmpfs, F2FS, bcachefs, ZFS. The others (NFS, FUSE) may have to ask somebody.
@@ -35,11 +35,13 @@ class DataExtents:
         self._start = self._end = 0
         self._generation = 0
 
+    @home
     def forget(self) -> None:
         """There may be new holes."""
         self._start = self._end = 0
         self._generation += 1
 
+    @home
     async def at(self, offset: int) -> tuple[bool, int]:
         """Are there data at byte ``offset``, and up to which byte that goes on; 0: up to the end of the file.
 

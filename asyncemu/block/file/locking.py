@@ -49,7 +49,7 @@ class ImageLocks:
         self._held: set[int] = set()
 
     def prepare(self, permissions: int, shared: int) -> None:
-        """Lock what is to be, beside what is; ``commit`` or ``abort`` follows. ConfigError: somebody has it otherwise."""
+        """Lock what is to be, beside what is; ``commit`` or ``abort`` follows. ConfigError: others are in the way."""
         if not (permissions & ~self._permissions or self._shared & ~shared):
             return  # less than before: no conflict can come of it
         try:
@@ -85,6 +85,8 @@ class ImageLocks:
     # ---- private
 
     def _take(self, wanted: set[int]) -> None:
+        if self._unsupported:
+            return
         for byte in sorted(wanted - self._held):
             try:
                 self._set(byte, fcntl.F_RDLCK)
@@ -95,7 +97,6 @@ class ImageLocks:
                 if self._required or error.errno not in _UNSUPPORTED:
                     raise ConfigError(self._where, f"Failed to lock byte {byte}: {error.strerror}") from error
                 self._unsupported = True
-            if self._unsupported:
                 return
             self._held.add(byte)
 

@@ -34,6 +34,7 @@ from asyncemu.block.flags import (
 from asyncemu.block.limits import BlockLimits
 from asyncemu.block.types import Reopening
 from asyncemu.errors import BlockError, ConfigError
+from asyncemu.loop import home
 from asyncemu.memory.buffers import Buffers
 
 #: Views in one system call (IOV_MAX of Linux).
@@ -52,7 +53,7 @@ class PosixDriver(BlockDriver[FileOptions]):
     zero_flags = MAY_UNMAP | NO_FALLBACK
 
     #: None: not open.
-    file: OpenFile | None = None
+    handle: OpenFile | None = None
     #: What ``check_permissions`` found to be needed in its place.
     _next: OpenFile | None = None
     #: What the parents may do, and what all of them share.
@@ -60,14 +61,17 @@ class PosixDriver(BlockDriver[FileOptions]):
 
     # ---- of the kinds
 
+    @home
     def check_mode(self, mode: int) -> None:
         """Is something with this st_mode for this driver? ConfigError: no."""
         raise TypeError(f"block driver {self.name!r} does not define check_mode()")
 
+    @home
     def find_limits(self, file: OpenFile) -> BlockLimits:
         """Those of the node when it uses ``file``. ConfigError: it can't be used."""
         raise TypeError(f"block driver {self.name!r} does not define find_limits()")
 
+    @home
     def find_size(self) -> int:
         """Bytes. OSError."""
         raise TypeError(f"block driver {self.name!r} does not define find_size()")
@@ -86,7 +90,7 @@ class PosixDriver(BlockDriver[FileOptions]):
         except BaseException:
             self.engine.release()
             raise
-        self.file = file
+        self.handle = file
         try:
             if options.locking != "off":
                 required = options.locking == "on"
@@ -104,9 +108,9 @@ class PosixDriver(BlockDriver[FileOptions]):
 
     async def close(self) -> None:
         """Close the file, which drops its locks."""
-        assert self.file is not None
-        self.file.close()
-        self.file = None
+        assert self.handle is not None
+        self.handle.close()
+        self.handle = None
         self.engine.release()
 
     async def detach_context(self) -> None:
@@ -127,16 +131,17 @@ class PosixDriver(BlockDriver[FileOptions]):
         assert isinstance(options, FileOptions)
         return prepare(self, options)
 
+    @home
     def file_changed(self) -> None:
         """``file`` is open in another way, or for the first time."""
-        assert self.file is not None
-        self._read_inline = self._write_inline = not self.file.direct
+        assert self.handle is not None
+        self._read_inline = self._write_inline = not self.handle.direct
 
     # ---- permissions are locks
 
     def check_permissions(self, permissions: int, shared: int) -> None:
         """ConfigError (node name) when another process, or another node of ours, has the file in its way."""
-        file = self.file
+        file = self.handle
         if file is None:
             return  # asked before it is open, when nobody can want anything
         writable = self._wants_write(permissions)
@@ -154,7 +159,7 @@ class PosixDriver(BlockDriver[FileOptions]):
 
     def set_permissions(self, permissions: int, shared: int) -> None:
         """The locks that were too many go."""
-        file = self.file
+        file = self.handle
         if file is None:
             return
         self.granted = permissions, shared
@@ -170,8 +175,8 @@ class PosixDriver(BlockDriver[FileOptions]):
         if self._next is not None:
             self._next.close()
             self._next = None
-        if self.file is not None and self.file.locks is not None:
-            self.file.locks.abort()
+        if self.handle is not None and self.handle.locks is not None:
+            self.handle.locks.abort()
 
     def _wants_write(self, permissions: int) -> bool:
         return not self.read_only and (not self.options.auto_read_only or bool(permissions & _WRITERS))
@@ -294,7 +299,7 @@ class PosixDriver(BlockDriver[FileOptions]):
     def _may_have_lost(self, error: OSError) -> None:
         # The kernel reports pages that it could not write once, then calls them clean: a second fdatasync would
         # succeed with the data lost. Without the page cache there is nothing to lose.
-        if self.file is not None and not self.file.direct:
+        if self.handle is not None and not self.handle.direct:
             self._flush_error = error.errno or errno.EIO
 
 

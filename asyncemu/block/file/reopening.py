@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 def prepare(driver: PosixDriver, options: FileOptions) -> FileReopening | None:
     """See BlockDriver.prepare_reopen. Drained. None: these options need nothing to be done."""
-    file = driver.file
+    file = driver.handle
     assert file is not None
     refuse_changes(driver.options, options, "filename", "locking")
     check_options(options)
@@ -64,11 +64,11 @@ class FileReopening:
             driver.engine.release()
             driver.engine = self.engine
         if self.file is not None:
-            assert driver.file is not None
-            if driver.file.locks is not None:
+            assert driver.handle is not None
+            if driver.handle.locks is not None:
                 # What the old one has locked so far can't be refused to the new one.
-                self.file.locks = driver.file.locks.copy_to(self.file.fd, *driver.granted)
-            driver.file.become(self.file)
+                self.file.locks = driver.handle.locks.copy_to(self.file.fd, *driver.granted)
+            driver.handle.become(self.file)
             driver.limits = self.limits
             driver.file_changed()
             driver.node.set_limits()

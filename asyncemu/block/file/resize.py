@@ -24,8 +24,16 @@ _PIECE: Final = 1 << 20
 _MAX_BLOCK: Final = 4096
 
 
+class ResizeError(BlockError):
+    """The host has refused; ``problem`` is what qemu-img would say."""
+
+    def __init__(self, name: str, errno: int, doing: str) -> None:
+        super().__init__(name, errno, doing)
+        self.problem = f"{doing}: {os.strerror(errno)}"
+
+
 def resize(name: str, fd: int, size: int, preallocation: Preallocation) -> int:
-    """Make the file ``size`` bytes; that. On an error it is as long as before. BlockError (``name``), ConfigError."""
+    """Make the file ``size`` bytes; that. On an error it is as long as before. ResizeError, ConfigError."""
     with _doing(name, "Could not stat file"):
         before = os.fstat(fd).st_size
     if before > size and preallocation != "off":
@@ -37,7 +45,7 @@ def resize(name: str, fd: int, size: int, preallocation: Preallocation) -> int:
         case "falloc" | "full":
             try:
                 (_reserve if preallocation == "falloc" else _write_zeroes)(name, fd, before, size)
-            except BlockError:
+            except ResizeError:
                 os.ftruncate(fd, before)
                 raise
         case _:
@@ -85,4 +93,4 @@ def _doing(name: str, what: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise BlockError(name, error.errno or errno.EIO, what) from error
+        raise ResizeError(name, error.errno or errno.EIO, what) from error

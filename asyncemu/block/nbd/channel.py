@@ -27,8 +27,13 @@ _IOV_MAX: Final = os.sysconf("SC_IOV_MAX")
 class Channel(Protocol):
     """In the context that uses it. Transfers raise OSError, BlockingIOError when nothing moves now."""
 
-    has_unread: bool
-    has_unsent: bool
+    @property
+    def has_unread(self) -> bool:
+        """See the top."""
+
+    @property
+    def has_unsent(self) -> bool:
+        """See the top."""
 
     def fileno(self) -> int:
         """What to watch."""
@@ -90,6 +95,15 @@ class SocketChannel:
     def close(self) -> None:
         """See Channel."""
         self.socket.close()
+
+
+def behind(pieces: Sequence[Piece], count: int) -> list[Piece]:
+    """What is behind the first ``count`` bytes of ``pieces``."""
+    for index, piece in enumerate(pieces):
+        if count < len(piece):
+            return [memoryview(piece)[count:], *pieces[index + 1 :]]
+        count -= len(piece)
+    return []
 
 
 # ---- waiting, where nobody watches the descriptor otherwise: the handshake

@@ -64,6 +64,7 @@ from asyncemu.block.nbd.option_messages import (
     encode_text,
     option_name,
     option_request,
+    shorten,
 )
 from asyncemu.errors import ProtocolError
 
@@ -83,7 +84,7 @@ _REFUSALS: Final = {
     REP_ERR_POLICY: "Denied by server for option {}",
     REP_ERR_INVALID: "Invalid parameters for option {}",
     REP_ERR_PLATFORM: "Server lacks support for option {}",
-    REP_ERR_TLS_REQD: "Server requires TLS for option {}",
+    REP_ERR_TLS_REQD: "TLS negotiation required before option {}",
     REP_ERR_UNKNOWN: "Requested export not available",
     REP_ERR_SHUTDOWN: "Server shutting down before option {}",
     REP_ERR_BLOCK_SIZE_REQD: "Server requires INFO_BLOCK_SIZE for option {}",
@@ -342,10 +343,7 @@ class ClientNegotiation:
         data = yield _Need(length, "option reply data")
         if not kind & REP_FLAG_ERROR:
             return _Reply(kind, data)
-        if kind == REP_ERR_UNSUP:
-            return None
-        if kind == REP_ERR_INVALID and option == OPT_STRUCTURED_REPLY:
-            # As good as not known, and it is not worth failing for.
+        if kind == REP_ERR_UNSUP or option in _DISPENSABLE:
             return None
         problem = _REFUSALS.get(kind, f"Unknown error code when asking for option {{}}: {kind:#x}").format(
             _named(option)
@@ -362,9 +360,12 @@ class ClientNegotiation:
         if reply is None:
             return False
         if reply.type != REP_ACK:
-            raise self._broken(f"Server answered option {_named(option)} with unexpected reply {_reply_named(reply)}")
+            raise self._broken(
+                f"Server answered option {_named(option)} with unexpected reply {_kind_named(reply.type)}"
+            )
         if reply.data:
-            raise self._broken(f"Option reply {_reply_named(reply)} has {len(reply.data)} bytes, expected 0")
+            named = f"Option {option} ('{option_name(option)}')"
+            raise self._broken(f"{named} response length is {len(reply.data)} (it should be zero)")
         return True
 
     def _replies(
@@ -380,8 +381,8 @@ class ClientNegotiation:
             if reply.type == REP_ACK and not reply.data:
                 return found
             if reply.type != expected:
-                problem = f"Unexpected reply type {reply.type} ({_reply_named(reply)}), expected {expected}"
-                raise self._broken(f"{problem} for option {_named(option)}")
+                found_and_expected = f"{_kind_named(reply.type)}, expected {_kind_named(expected)}"
+                raise self._broken(f"Unexpected reply type {found_and_expected}")
             if len(found) == MAX_REPLIES:
                 raise self._broken(f"more than {MAX_REPLIES} replies to option {_named(option)}")
             found.append(decode(reply.data, option))
@@ -410,10 +411,10 @@ class ClientNegotiation:
         if not contexts:
             return None
         if len(contexts) > 1:
-            raise self._broken("Server replied with more than one context")
+            raise self._broken("Server answered with more than one context")
         if contexts[0].name != self._wanted_context:
-            name = self._wanted_context
-            raise self._broken(f"Failed to negotiate query '{name}', server answered with different context")
+            answered = f"server answered with different context '{shorten(contexts[0].name)}'"
+            raise self._broken(f"Failed to negotiate meta context '{self._wanted_context}', {answered}")
         return contexts[0]
 
     def _list_meta_contexts(self, export: str) -> _Machine[tuple[str, ...]]:
@@ -439,5 +440,5 @@ def _named(option: int) -> str:
     return f"{option} ({option_name(option)})"
 
 
-def _reply_named(reply: _Reply) -> str:
-    return REPLY_NAMES.get(reply.type, "<unknown>")
+def _kind_named(kind: int) -> str:
+    return f"{kind} ({REPLY_NAMES.get(kind, '<unknown>')})"

@@ -22,6 +22,7 @@ from asyncemu.block.nbd.constants import (
     MAX_STRING_SIZE,
 )
 from asyncemu.block.nbd.extents import AllocationSource, DepthSource, MetadataSource
+from asyncemu.block.nbd.known_data import KnownData
 from asyncemu.block.nbd.option_messages import BlockSizes, MetaContext, encode_text
 from asyncemu.block.nbd.server_negotiation import ExportOffer
 from asyncemu.errors import ConfigError
@@ -69,6 +70,7 @@ class NbdExport:
         self.description = description
         self.backend = backend
         self.read_only = read_only or backend.read_only
+        self.known_data = KnownData(backend)
         #: By the ids of their metadata contexts.
         self.sources: dict[int, MetadataSource] = {_ALLOCATION_ID: AllocationSource(backend)}
         if allocation_depth:

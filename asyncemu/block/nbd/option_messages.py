@@ -160,17 +160,17 @@ class BlockSizes(NamedTuple):
     preferred: int = 4096
     maximum: int = 0xFFFFFFFF
 
-    def valid(self) -> bool:
-        """Does it keep the spec's rules?"""
+    def check(self) -> None:
+        """InvalidOption when a server must not ask for that."""
         minimum, preferred, maximum = self
-        return (
-            _is_power_of_two(minimum)
-            and minimum <= 1 << 16
-            and _is_power_of_two(preferred)
-            and preferred >= minimum
-            and maximum >= minimum
-            and (maximum % minimum == 0 or maximum == 0xFFFFFFFF)
-        )
+        if not _is_power_of_two(minimum):
+            raise InvalidOption(f"server minimum block size {minimum} is not a power of two")
+        if minimum > 1 << 16:
+            raise InvalidOption(f"server minimum block size {minimum} is too large")
+        if not _is_power_of_two(preferred) or preferred < minimum:
+            raise InvalidOption(f"server preferred block size {preferred} is not valid")
+        if maximum < minimum or (maximum % minimum and maximum != 0xFFFFFFFF):
+            raise InvalidOption(f"server maximum block size {maximum} is not valid")
 
 
 class ExportInformation(NamedTuple):
@@ -194,7 +194,10 @@ class ListedExport(NamedTuple):
     def decode(cls, data: bytes, option: int) -> ListedExport:
         """InvalidOption when it is none."""
         cursor = OptionData(data, option)
-        name = cursor.export_name()
+        try:
+            name = cursor.export_name()
+        except InvalidOption:
+            raise InvalidOption("incorrect name length in server's list response") from None
         return cls(name, decode_text(cursor.take(min(cursor.left, MAX_STRING_SIZE))))
 
     def encode(self) -> bytes:
@@ -211,11 +214,11 @@ class MetaContext(NamedTuple):
     @classmethod
     def decode(cls, data: bytes, option: int) -> MetaContext:
         """InvalidOption when it is none."""
+        if not _U32.size < len(data) <= _U32.size + MAX_STRING_SIZE:
+            problem = f"server answered with unexpected length {len(data)}"
+            raise InvalidOption(f"Failed to negotiate meta context, {problem}")
         cursor = OptionData(data, option)
-        context = cursor.u32()
-        if cursor.left > MAX_STRING_SIZE:
-            raise InvalidOption(f"Invalid name length: {cursor.left}")
-        return cls(context, decode_text(cursor.take(cursor.left)))
+        return cls(cursor.u32(), decode_text(cursor.take(cursor.left)))
 
     def encode(self) -> bytes:
         """As it goes over the wire."""
@@ -257,14 +260,13 @@ def add_information(known: ExportInformation | None, data: bytes, option: int) -
         return known._replace(size=size, flags=flags)
     if kind == INFO_BLOCK_SIZE and len(data) == _BLOCK_SIZE.size:
         sizes = BlockSizes(*_BLOCK_SIZE.unpack(data)[1:])
-        if not sizes.valid():
-            raise InvalidOption(f"server requested invalid block sizes {tuple(sizes)}")
+        sizes.check()
         return known._replace(block_sizes=sizes)
     if kind in (INFO_NAME, INFO_DESCRIPTION) and cursor.left <= MAX_STRING_SIZE:
         text = decode_text(cursor.take(cursor.left))
         return known._replace(name=text) if kind == INFO_NAME else known._replace(description=text)
     if kind in (INFO_EXPORT, INFO_BLOCK_SIZE, INFO_NAME, INFO_DESCRIPTION):
-        raise InvalidOption(f"information of type {kind} has {len(data)} bytes")
+        raise InvalidOption(f"remaining export info len {cursor.left} is unexpected size")
     return known
 
 

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from asyncemu.block.nbd.buffer_pool import BufferPool
-from asyncemu.block.nbd.channel import Channel, Piece
+from asyncemu.block.nbd.channel import Channel, Piece, behind
 from asyncemu.block.nbd.constants import CMD_DISC, CMD_READ, CMD_WRITE, MAX_REQUESTS
 from asyncemu.block.nbd.export import NbdExport
 from asyncemu.block.nbd.server_negotiation import ServerNegotiation
@@ -88,7 +88,7 @@ class ServerConnection:
         self._end_if_idle()
 
     @home
-    async def abort(self) -> None:
+    def abort(self) -> None:
         """Take no more requests, and send nothing."""
         self._lose("")
 
@@ -185,19 +185,19 @@ class ServerConnection:
         """See Replies."""
         if self._gone:
             raise ClientGone
-        left: list[Piece] = list(pieces)
+        sent = 0
         if not self._outgoing:
             try:
-                left = _behind(pieces, self._channel.send(pieces))
+                sent = self._channel.send(pieces)
             except BlockingIOError:
                 pass
             except OSError as error:
                 self._lose(error.strerror or str(error))
                 raise ClientGone from error
-            if not left and not self._channel.has_unsent:
+            if sent == sum(map(len, pieces)) and not self._channel.has_unsent:
                 return None
         future: asyncio.Future[None] = self.context.loop.create_future()
-        self._outgoing.append((left, future))
+        self._outgoing.append((behind(pieces, sent), future))
         self._watch()
         return future
 
@@ -208,7 +208,7 @@ class ServerConnection:
             while outgoing:
                 left, future = outgoing[0]
                 if left:
-                    left = _behind(left, channel.send(left))
+                    left = behind(left, channel.send(left))
                 else:
                     channel.flush()
                 outgoing[0] = left, future
@@ -251,12 +251,3 @@ class ServerConnection:
             self.context.set_fd_handler(
                 self._fd, self._readable if reading else None, self._writable if writing else None
             )
-
-
-def _behind(pieces: Sequence[Piece], count: int) -> list[Piece]:
-    """What is behind the first ``count`` bytes of ``pieces``."""
-    for index, piece in enumerate(pieces):
-        if count < len(piece):
-            return [memoryview(piece)[count:], *pieces[index + 1 :]]
-        count -= len(piece)
-    return []

@@ -240,12 +240,14 @@ class ServerNegotiation:
         self._options_left -= 1
         if self._options_left < 0:
             raise self._broken(f"more than {MAX_OPTIONS} options")
-        named = f"{option:#x} ({option_name(option)})"
-        if not self._fixed_newstyle and (option != OPT_EXPORT_NAME or self._tls_required):
-            raise self._broken(f"Unsupported option {named}")
+        if not self._fixed_newstyle:
+            if self._tls_required:
+                raise self._broken(f"Unsupported option {option:#x}")
+            if option != OPT_EXPORT_NAME:
+                raise self._broken(f"Unsupported option {option} ({option_name(option)})")
         if option == OPT_EXPORT_NAME:
             if self._tls_required and not self.tls:
-                raise self._broken(f"Option {named} not permitted before TLS")
+                raise self._broken(f"Option {option:#x} not permitted before TLS")
             return self._export_name(data)
         if option == OPT_ABORT:
             self.state = State.ABORTED
@@ -253,7 +255,7 @@ class ServerNegotiation:
         if self.shutting_down:
             return self._error(option, REP_ERR_SHUTDOWN, "server is shutting down")
         if self._tls_required and not self.tls and option != OPT_STARTTLS:
-            return self._error(option, REP_ERR_TLS_REQD, f"Option {named} not permitted before TLS")
+            return self._error(option, REP_ERR_TLS_REQD, f"Option {option:#x} not permitted before TLS")
         handler = self._handlers.get(option)
         if handler is None:
             return self._error(option, REP_ERR_UNSUP, f"Unsupported option {option} ({option_name(option)})")

@@ -13,7 +13,7 @@ import itertools
 from collections.abc import Sequence
 from typing import Final, Protocol
 
-from asyncemu.block.flags import COPY_ON_READ, FUA, MAY_UNMAP, NO_FALLBACK, PREFETCH, STATUS_ZERO
+from asyncemu.block.flags import COPY_ON_READ, FUA, MAY_UNMAP, NO_FALLBACK, PREFETCH
 from asyncemu.block.nbd.buffer_pool import BufferPool
 from asyncemu.block.nbd.channel import Piece
 from asyncemu.block.nbd.constants import (
@@ -83,6 +83,8 @@ class RequestHandler:
         self, export: NbdExport, contexts: Sequence[int], structured_replies: bool, pool: BufferPool, replies: Replies
     ) -> None:
         self._backend = export.backend
+        self._read_only = export.read_only
+        self._known_data = export.known_data
         #: Metadata contexts that were negotiated, by id.
         self._sources = {id: export.sources[id] for id in contexts}
         self._structured = structured_replies
@@ -143,7 +145,7 @@ class RequestHandler:
             await self._reply(none_chunk(cookie) if self._structured else simple_reply(cookie))
         elif not self._structured:
             await self._read_data(simple_reply(cookie), offset, length)
-        elif flags & CMD_FLAG_DF:
+        elif flags & CMD_FLAG_DF or self._known_data.covers(offset, offset + length):
             await self._read_data(data_chunk(cookie, offset, length), offset, length)
         else:
             await self._read_sparse(cookie, offset, length)
@@ -162,14 +164,12 @@ class RequestHandler:
         end = offset + length
         hole = False
         for asked in itertools.count(1):
-            status = await self._backend.block_status(position, end - position)
-            is_hole = bool(status.flags & STATUS_ZERO)
+            is_hole, known = await self._known_data.is_hole(position, end)
             if is_hole != hole:
                 if position > start:
                     await self._run(cookie, start, position, hole, 0)
                 start, hole = position, is_hole
-            # Nothing known: all that is left is as if it were data (the node has become shorter).
-            position += status.length or end - position
+            position = known
             if position == end:
                 break
             if asked % TURN == 0:
@@ -203,17 +203,23 @@ class RequestHandler:
             flags |= FUA
         if request.flags & CMD_FLAG_FAST_ZERO:
             flags |= NO_FALLBACK
-        await self._backend.write_zeroes(request.offset, request.length, flags)
+        try:
+            await self._backend.write_zeroes(request.offset, request.length, flags)
+        finally:
+            self._known_data.forget(request.offset, request.length)
 
     async def _trim(self, request: Request) -> None:
         if request.length:
-            await self._backend.discard(request.offset, request.length)
+            try:
+                await self._backend.discard(request.offset, request.length)
+            finally:
+                self._known_data.forget(request.offset, request.length)
         if request.flags & CMD_FLAG_FUA:
             await self._backend.flush()
 
     async def _cache(self, request: Request) -> None:
         """Bring it nearer: into the top layer, where that may be written, or into the host's page cache."""
-        flags = 0 if self._backend.read_only else COPY_ON_READ | PREFETCH
+        flags = 0 if self._read_only else COPY_ON_READ | PREFETCH
         offset, end = request.offset, request.offset + request.length
         scratch = self._pool.take(_CACHE_STEP)
         try:

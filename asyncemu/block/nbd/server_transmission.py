@@ -170,7 +170,8 @@ class RequestParser:
             return incomplete
         start, end = self._start, self._end
         if end - start < REQUEST.size:
-            self._move_to_front()
+            if start:
+                self._move_to_front()
             return None
         try:
             request = decode_request(self._staging, start)
@@ -212,6 +213,5 @@ class RequestParser:
     def _move_to_front(self) -> None:
         """Room for the rest of a request, of which the beginning is there."""
         left = self._end - self._start
-        if self._start:
-            self._staging[:left] = self._staging[self._start : self._end].tobytes()
-            self._start, self._end = 0, left
+        self._staging[:left] = self._staging[self._start : self._end].tobytes()
+        self._start, self._end = 0, left

@@ -85,7 +85,7 @@ class TlsChannel:
         target = targets[0]
         while True:
             try:
-                count = self._tls.read(len(target), target)  # type: ignore[arg-type]
+                count = self._tls.read(len(target), target)
             except ssl.SSLWantReadError:
                 self.has_unread = False
                 self._take_in()

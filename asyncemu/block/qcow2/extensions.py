@@ -116,9 +116,7 @@ _KNOWN: Final = (BACKING_FORMAT, FEATURE_NAMES, BITMAPS_EXTENSION, ENCRYPTION, D
 
 def _check(kind: int, data: bytes, offset: int, header: Header) -> None:
     if kind == BACKING_FORMAT and len(data) >= _MAX_FORMAT_NAME:
-        raise BadImage(
-            offset, f"ERROR: ext_backing_format: len={len(data)} too large (>={_MAX_FORMAT_NAME})"
-        )
+        raise BadImage(offset, f"ERROR: ext_backing_format: len={len(data)} too large (>={_MAX_FORMAT_NAME})")
     if kind == ENCRYPTION:
         if header.crypt_method != CRYPT_LUKS:
             raise BadImage(offset, "CRYPTO header extension only expected with LUKS encryption method")

@@ -116,7 +116,22 @@ def parse_header(data: bytes) -> Header:
     fields = _VERSION_2.unpack_from(data)
     if fields[0] != MAGIC:
         raise BadImage(0, "Image is not in qcow2 format")
-    header = Header(*fields[1:4], fields[4], *fields[5:], header_length=LENGTH_2)
+    (version, backing_offset, backing_size, cluster_bits, size, crypt_method, l1_size, l1_offset) = fields[1:9]
+    header = Header(
+        version=version,
+        backing_file_offset=backing_offset,
+        backing_file_size=backing_size,
+        cluster_bits=cluster_bits,
+        size=size,
+        crypt_method=crypt_method,
+        l1_size=l1_size,
+        l1_table_offset=l1_offset,
+        refcount_table_offset=fields[9],
+        refcount_table_clusters=fields[10],
+        nb_snapshots=fields[11],
+        snapshots_offset=fields[12],
+        header_length=LENGTH_2,
+    )
     if header.version not in (2, 3):
         raise BadImage(4, f"Unsupported qcow2 version {header.version}", errno.ENOTSUP)
     if not MIN_CLUSTER_BITS <= header.cluster_bits <= MAX_CLUSTER_BITS:
@@ -175,9 +190,7 @@ def check_for_use(header: Header, *, repairing: bool = False) -> None:
     )
     if not repairing:
         # Entries have 40 bytes at least.
-        check_table(
-            header, 60, "Snapshot table", header.snapshots_offset, header.nb_snapshots * 40, MAX_SNAPSHOTS * 40
-        )
+        check_table(header, 60, "Snapshot table", header.snapshots_offset, header.nb_snapshots * 40, MAX_SNAPSHOTS * 40)
     check_table(header, 36, "Active L1 table", header.l1_table_offset, header.l1_size * ENTRY_SIZE, MAX_L1_SIZE)
     needed = l1_entries_for(header, header.size)
     if needed > 0x7FFF_FFFF:

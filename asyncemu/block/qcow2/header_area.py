@@ -28,7 +28,7 @@ class HeaderArea:
     """The three parts."""
 
     header: Header
-    extensions: Extensions = Extensions()
+    extensions: Extensions = Extensions()  # noqa: RUF009  # frozen
     backing_file: str = ""
 
     def replaced(self, **changes: Any) -> HeaderArea:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """L1Table: the active L1 table, all of it in memory.
 
-qcow2.txt, "Cluster mapping". An entry may reach the disk only when the L2 table that it names is there: see metadata.py.
+qcow2.txt, "Cluster mapping". An entry may reach the disk only when the L2 table that it names is there (metadata.py).
 """
 
 from __future__ import annotations

@@ -22,6 +22,7 @@ from asyncemu.block.qcow2.header import L1_FIELDS_OFFSET
 from asyncemu.block.qcow2.l1_table import L1Table
 from asyncemu.block.qcow2.table_cache import Table
 from asyncemu.block.qcow2.words import words_bytes, words_from, zero_words
+from asyncemu.errors import BlockError
 
 if TYPE_CHECKING:
     from asyncemu.block.qcow2.image import Image
@@ -71,7 +72,7 @@ class L2Tables:
         offset = self.slice_offset(table, guest)
         return cache.tables.get(offset) or await cache.load(offset)
 
-    async def _unaligned(self, table: int, guest: int) -> OSError:
+    async def _unaligned(self, table: int, guest: int) -> BlockError:
         index = guest >> self._geometry.l1_shift
         return await self._image.corruption(f"L2 table offset {table:#x} unaligned (L1 index: {index:#x})")
 
@@ -159,4 +160,5 @@ class L2Tables:
         old, image.l1 = image.l1, table
         image.set_header(l1_size=len(table.entries), l1_table_offset=table.offset)
         if len(old.entries):
-            image.refcounts.free(old.offset, len(old.entries) * ENTRY_SIZE, DISCARD_OTHER)
+            # Nothing names it any more, not on disk either.
+            await image.refcounts.release(old.offset, len(old.entries) * ENTRY_SIZE)

@@ -10,8 +10,8 @@
 A step that has nothing to do needs no flush before it.
 
 Everything is taken at one instant and written from copies: what changes meanwhile is for the next round, and nobody who
-changes tables has to wait. One round runs at a time; it may need no lock of others, as they may hold theirs and wait for
-a round. With lazy refcounts, once the image is marked dirty, refcounts stay in memory: whoever opens it after a crash
+changes tables has to wait. One round runs at a time; it may need no lock of others, as they may hold theirs and wait
+for a round. With lazy refcounts, once the image is marked dirty, refcounts stay in memory: who opens it after a crash
 counts anew. QEMU: qcow2_cache_set_dependency, qcow2_cache_depends_on_flush, qcow2_write_caches.
 """
 

@@ -13,8 +13,9 @@ from bisect import bisect_left, insort
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Final
 
-from asyncemu.block.qcow2.constants import ENTRY_SIZE
+from asyncemu.block.qcow2.constants import ENTRY_SIZE, MAX_L1_SIZE
 from asyncemu.block.qcow2.geometry import OFFSET_MASK, REFCOUNT_OFFSET_MASK
+from asyncemu.block.qcow2.words import words_from
 
 if TYPE_CHECKING:
     from asyncemu.block.qcow2.image import Image
@@ -125,7 +126,7 @@ class OverlapChecks:
             kind = REFCOUNT_TABLE
         elif checks & REFCOUNT_BLOCK and self.refcount_blocks.hits(start, end):
             kind = REFCOUNT_BLOCK
-        elif image.snapshots.count and self._hits_snapshots(start, end, checks):
+        elif image.snapshots.snapshots and self._hits_snapshots(start, end, checks):
             kind = self._hits_snapshots(start, end, checks)
         elif checks & BITMAP_DIRECTORY and image.area.extensions.bitmaps is not None:
             bitmaps = image.area.extensions.bitmaps
@@ -135,7 +136,7 @@ class OverlapChecks:
 
     def _hits_snapshots(self, start: int, end: int, checks: int) -> int:
         snapshots = self._image.snapshots
-        if checks & SNAPSHOT_TABLE and _touches(start, end, snapshots.table_offset, snapshots.table_size):
+        if checks & SNAPSHOT_TABLE and _touches(start, end, snapshots.offset, snapshots.size):
             return SNAPSHOT_TABLE
         if checks & INACTIVE_L1:
             for snapshot in snapshots.snapshots:
@@ -144,6 +145,24 @@ class OverlapChecks:
         if checks & INACTIVE_L2 and self.inactive_l2_tables is not None and self.inactive_l2_tables.hits(start, end):
             return INACTIVE_L2
         return 0
+
+    async def prepare(self) -> None:
+        """Before the first write: read what only a read tells, when the option asks for it."""
+        if self.checks & INACTIVE_L2 and self.inactive_l2_tables is None:
+            await self.read_inactive_l2()
+
+    async def read_inactive_l2(self) -> None:
+        """Find the L2 tables of all snapshots anew: the snapshots have changed."""
+        image = self._image
+        geometry = image.geometry
+        offsets: set[int] = set()
+        for snapshot in image.snapshots.snapshots:
+            length = snapshot.l1_size * ENTRY_SIZE
+            if length > MAX_L1_SIZE or snapshot.l1_table_offset & geometry.cluster_mask:
+                continue  # damaged: check tells about it
+            entries = words_from(await image.file.pread(snapshot.l1_table_offset, length))
+            offsets.update(entry & OFFSET_MASK for entry in entries if entry & OFFSET_MASK)
+        self.inactive_l2_tables = OffsetIndex(geometry.cluster_size, offsets)
 
     # ---- what changes
 

@@ -20,6 +20,7 @@ from asyncemu.block.qcow2.geometry import MAX_DATA_OFFSET, REFCOUNT_OFFSET_MASK
 from asyncemu.block.qcow2.refcount_codec import RefcountRange, refcount_codec
 from asyncemu.block.qcow2.table_cache import Table, TableCache
 from asyncemu.block.qcow2.words import words_from
+from asyncemu.errors import BlockError
 
 if TYPE_CHECKING:
     from asyncemu.block.qcow2.image import Image
@@ -155,12 +156,15 @@ class Refcounts:
         while position < end:
             block = await self.block_of(position)
             if block is None:
-                if position > first:
-                    await self.add(first, position - first, -1)
-                    self.next_free = min(self.next_free, first)
                 from asyncemu.block.qcow2.refcount_growth import make_block
 
-                await make_block(self, self._image, position)
+                try:
+                    # Behind these clusters, so that they are still free for the caller.
+                    await make_block(self, self._image, position)
+                finally:
+                    if position > first:
+                        await self.add(first, position - first, -1)
+                    self.next_free = min(self.next_free, first)
                 return False
             start = position & entries - 1
             stop = min(entries, start + end - position)
@@ -254,7 +258,7 @@ class Refcounts:
                 stop = min(end, (position | entries - 1) + 1)
                 try:
                     await self.add(position, stop - position, -1)
-                except (RefcountRange, OSError) as error:
+                except (RefcountRange, OSError, BlockError) as error:
                     # A leak, or one reference too few before: an image that was damaged already.
                     self._image.warn(f"qcow2_free_clusters failed: {os.strerror(error.errno or errno.EIO)}")
                 else:

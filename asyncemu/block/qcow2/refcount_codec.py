@@ -47,13 +47,16 @@ class RefcountCodec(Protocol):
         """Set one."""
 
     def add(self, payload: Any, start: int, end: int, addend: int) -> None:
-        """Add to [start, end). OverflowError with errno's text, and nothing is changed: one would not fit, or be < 0."""
+        """Add to [start, end). RefcountRange, and nothing is changed: one would not fit, or be negative."""
 
     def first_free(self, payload: Any, start: int, end: int) -> int:
         """The first index in [start, end) with refcount 0, or ``end``."""
 
     def first_used(self, payload: Any, start: int, end: int) -> int:
         """The first index in [start, end) with another refcount, or ``end``."""
+
+    def last_used(self, payload: Any, end: int) -> int:
+        """The last index before ``end`` with another refcount than 0, or -1."""
 
     def byte_range(self, start: int, end: int) -> tuple[int, int]:
         """The bytes, to multiples of 8, that hold the entries [start, end)."""
@@ -116,6 +119,10 @@ class WideRefcounts(WordCodec):
                     return start + zeroes // self.itemsize
                 start = stop
         return end
+
+    def last_used(self, payload: array[int], end: int) -> int:
+        used = payload[:end].tobytes().rstrip(b"\0")
+        return -(-len(used) // self.itemsize) - 1
 
     def byte_range(self, start: int, end: int) -> tuple[int, int]:
         return start * self.itemsize & ~7, -(-end * self.itemsize // 8) * 8
@@ -184,6 +191,14 @@ class PackedRefcounts:
                     return index
             start = (byte + 1) * self._per_byte
         return end
+
+    def last_used(self, payload: bytearray, end: int) -> int:
+        index = end - 1
+        while index >= 0 and not self.get(payload, index):
+            # To the end of the last byte that is not zero.
+            used = payload[: index // self._per_byte].rstrip(b"\0")
+            index = index - 1 if index % self._per_byte else len(used) * self._per_byte - 1
+        return index
 
     def byte_range(self, start: int, end: int) -> tuple[int, int]:
         return start // self._per_byte & ~7, -(-end // self._per_byte // 8) * 8

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """New refcount blocks, and a larger refcount table.
 
-Blocks and table are in the file that they count, and so are counted by blocks, perhaps by themselves. A crash in between
-must find a table whose blocks are there: they are written and flushed before anything points to them.
+Blocks and table are in the file that they count, and so are counted by blocks, perhaps by themselves. A crash in
+between must find a table whose blocks are there: they are written and flushed before anything points to them.
 QEMU: alloc_refcount_block, qcow2_refcount_area. With the image's lock held.
 """
 
@@ -15,14 +15,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from asyncemu.block.qcow2 import overlap
 from asyncemu.block.qcow2.constants import ENTRY_SIZE, MAX_REFCOUNT_TABLE_SIZE
-from asyncemu.block.qcow2.freed import DISCARD_OTHER
 from asyncemu.block.qcow2.geometry import REFCOUNT_OFFSET_MASK
 from asyncemu.block.qcow2.header import REFCOUNT_TABLE_FIELDS_OFFSET
 from asyncemu.block.qcow2.words import words_bytes
 
 if TYPE_CHECKING:
     from asyncemu.block.qcow2.image import Image
-
     from asyncemu.block.qcow2.refcount import Refcounts
 
 _TOO_LARGE: Final = (
@@ -49,7 +47,7 @@ async def make_block(refcounts: Refcounts, image: Image, cluster: int) -> None:
     # Only what is in the table may be in the cache: the block is in neither until it is in the file.
     if image.file.debugged:
         await image.file.debug_event("refblock_alloc_write")
-    await image.write_metadata(offset, codec.pack(payload, 0, codec.size), 0, "")
+    await image.write_metadata(offset, codec.pack(payload, 0, codec.size), 0)
     if index < len(refcounts.table):
         await image.file.flush()
         if image.file.debugged:
@@ -70,8 +68,8 @@ async def make_block(refcounts: Refcounts, image: Image, cluster: int) -> None:
     await make_area(refcounts, image, start, 0, exact=False, added_block=(index, offset, payload))
 
 
-def area_size(clusters: int, cluster_size: int, order: int, *, generous: bool) -> int:
-    """Bytes of refcount blocks and table that count ``clusters`` and themselves.
+def area_size(clusters: int, cluster_size: int, order: int, *, generous: bool) -> tuple[int, int]:
+    """Bytes of refcount blocks and table that count ``clusters`` and themselves, and how many blocks that are.
 
     ``generous``: and half as many clusters again as the table has. QEMU: qcow2_refcount_metadata_size.
     """
@@ -85,7 +83,7 @@ def area_size(clusters: int, cluster_size: int, order: int, *, generous: bool) -
         total = clusters + blocks + table
         if total == previous:
             if not generous:
-                return (blocks + table) * cluster_size
+                return (blocks + table) * cluster_size, blocks
             clusters += -(-table // 2)
             total, generous = 0, False
 
@@ -99,33 +97,27 @@ async def make_area(
     exact: bool,
     added_block: tuple[int, int, Any] | None = None,
 ) -> int:
-    """Count ``further_clusters`` from byte ``start`` on, where nothing is in use, with blocks and a table behind them.
+    """New blocks and a new table at byte ``start``, behind all that is in use; the byte behind them.
 
-    ``exact``: the table has no room for more. ``added_block``: table index, offset and payload of a block that is in the
-    file, and not in the table. The byte behind all of it. QEMU: qcow2_refcount_area.
+    They count themselves, and can count ``further_clusters`` behind them. ``exact``: the table has no room for more.
+    ``added_block``: table index, offset and payload of a block that is in the file, and not in the table.
+    QEMU: qcow2_refcount_area.
     """
     geometry, codec = image.geometry, refcounts.codec
     bits, block_bits = geometry.cluster_bits, geometry.refcount_block_bits
     first = start >> bits
-    total_blocks, table_entries = _plan(image, first + further_clusters, exact)
-    table_entries = max(table_entries, len(refcounts.table) if not exact else 0)
-    if table_entries * ENTRY_SIZE > MAX_REFCOUNT_TABLE_SIZE:
-        image.warn(_TOO_LARGE)
-        raise OSError(errno.EFBIG, "File too large")
-    table = array("Q", bytes(table_entries * ENTRY_SIZE))
-    kept = refcounts.table[:table_entries]
-    table[: len(kept)] = kept
+    table, total_blocks = _new_table(refcounts, image, first + further_clusters, exact)
     if added_block is not None:
         table[added_block[0]] = added_block[1]
-    first_index = first >> block_bits
-    missing = [index for index in range(first_index, total_blocks) if not table[index] & REFCOUNT_OFFSET_MASK]
-    table_offset = start + (further_clusters + len(missing) << bits)
-    end = table_offset + geometry.round_up(table_entries * ENTRY_SIZE)
-    new_blocks = dict(zip(missing, range(start + (further_clusters << bits), table_offset, 1 << bits), strict=True))
+    indexes = range(first >> block_bits, total_blocks)
+    missing = [index for index in indexes if not table[index] & REFCOUNT_OFFSET_MASK]
+    table_offset = start + (len(missing) << bits)
+    end = table_offset + len(table) * ENTRY_SIZE
+    new_blocks = dict(zip(missing, range(start, table_offset, 1 << bits), strict=True))
     if image.file.debugged:
         await image.file.debug_event("refblock_alloc_write_blocks")
     payloads: dict[int, Any] = {}
-    for index in range(first_index, total_blocks):
+    for index in indexes:
         base = index << block_bits
         counted = max(first, base) - base, min(end >> bits, base + geometry.refcount_block_entries) - base
         if index in new_blocks:
@@ -133,32 +125,42 @@ async def make_area(
             if counted[0] < counted[1]:
                 codec.add(payload, *counted, 1)
             table[index] = new_blocks[index]
-            await image.write_metadata(new_blocks[index], codec.pack(payload, 0, codec.size), 0, "")
+            await image.write_metadata(new_blocks[index], codec.pack(payload, 0, codec.size), 0)
             payloads[new_blocks[index]] = payload
         elif counted[0] < counted[1]:
             await _count_in_old_block(refcounts, image, table[index], counted, added_block)
     if image.file.debugged:
         await image.file.debug_event("refblock_alloc_write_table")
-    await image.write_metadata(table_offset, words_bytes(table), 0, "")
+    await image.write_metadata(table_offset, words_bytes(table), 0)
     await image.metadata.write_refcounts()
     await image.file.flush()
+    old_offset, old_length = refcounts.table_offset, len(refcounts.table) * ENTRY_SIZE
     await _switch(refcounts, image, table_offset, table)
     for offset, payload in payloads.items():
         refcounts.cache.put(offset, payload)
     if added_block is not None:
         refcounts.cache.put(added_block[1], added_block[2])
+    if old_length:
+        # Nothing names it any more, not on disk either.
+        await refcounts.release(old_offset, old_length)
     return end
 
 
-def _plan(image: Image, clusters: int, exact: bool) -> tuple[int, int]:
-    """How many blocks count ``clusters`` and what comes with them, and how many entries the table gets."""
+def _new_table(refcounts: Refcounts, image: Image, clusters: int, exact: bool) -> tuple[array[int], int]:
+    """A table for so many clusters and what counts them, with the old entries; and the number of blocks."""
     geometry = image.geometry
-    size = area_size(clusters, geometry.cluster_size, geometry.refcount_order, generous=not exact)
-    entries = geometry.refcount_block_entries
-    total_blocks = -(-(clusters + (size >> geometry.cluster_bits)) // entries)
-    table_entries = total_blocks if exact else total_blocks + -(-total_blocks // 2)
+    _, blocks = area_size(clusters, geometry.cluster_size, geometry.refcount_order, generous=not exact)
+    entries = blocks if exact else blocks + -(-blocks // 2)
     per_cluster = geometry.cluster_size // ENTRY_SIZE
-    return total_blocks, -(-table_entries // per_cluster) * per_cluster
+    entries = -(-entries // per_cluster) * per_cluster
+    if entries * ENTRY_SIZE > MAX_REFCOUNT_TABLE_SIZE:
+        image.warn(_TOO_LARGE)
+        raise OSError(errno.EFBIG, "File too large")
+    table = array("Q", bytes(entries * ENTRY_SIZE))
+    # A shorter table drops entries of blocks that count nothing.
+    kept = refcounts.table[:entries]
+    table[: len(kept)] = kept
+    return table, blocks
 
 
 async def _count_in_old_block(
@@ -169,7 +171,7 @@ async def _count_in_old_block(
     if added is not None and offset == added[1]:
         codec.add(added[2], *counted, 1)
         start, end = codec.byte_range(*counted)
-        await image.write_metadata(offset + start, codec.pack(added[2], start, end), 0, "")
+        await image.write_metadata(offset + start, codec.pack(added[2], start, end), 0)
         return
     block = await refcounts.cache.load(offset)
     codec.add(block.payload, *counted, 1)
@@ -177,15 +179,11 @@ async def _count_in_old_block(
 
 
 async def _switch(refcounts: Refcounts, image: Image, offset: int, table: array[int]) -> None:
-    """The header points to another table from now on; the old one is freed."""
+    """The header points to another table from now on."""
     if image.file.debugged:
         await image.file.debug_event("refblock_alloc_switch_table")
     clusters = len(table) * ENTRY_SIZE >> image.geometry.cluster_bits
-    fields = struct.pack(">QI", offset, clusters)
-    await image.file.pwrite_sync(REFCOUNT_TABLE_FIELDS_OFFSET, fields)
-    old_offset, old_length = refcounts.table_offset, len(refcounts.table) * ENTRY_SIZE
+    await image.file.pwrite_sync(REFCOUNT_TABLE_FIELDS_OFFSET, struct.pack(">QI", offset, clusters))
     refcounts.table_offset, refcounts.table = offset, table
     image.set_header(refcount_table_offset=offset, refcount_table_clusters=clusters)
     image.overlap.forget()
-    if old_length:
-        refcounts.free(old_offset, old_length, DISCARD_OTHER)

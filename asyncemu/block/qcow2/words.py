@@ -10,7 +10,6 @@ from typing import Final
 _SWAP: Final = sys.byteorder == "little"
 
 
-
 def words_from(data: bytes | bytearray | memoryview, typecode: str = "Q") -> array[int]:
     """Numbers from the bytes of a table."""
     words = array(typecode)

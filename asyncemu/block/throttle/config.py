@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The limits of a throttle group: as options, and checked. QEMU: ThrottleLimits, ThrottleConfig, throttle_is_valid.
 
-    limits = ThrottleLimits.parse({"iops-total": 100, "iops-total-max": 500}, "throttle-group[0].limits")
-    config = limits.config("throttle-group[0].limits")
+limits = ThrottleLimits.parse({"iops-total": 100, "iops-total-max": 500}, "throttle-group[0].limits")
+config = limits.config("throttle-group[0].limits")
 """
 
 from __future__ import annotations

@@ -56,7 +56,7 @@ class ThrottleDriver(FilterDriver[ThrottleOptions], name="throttle"):
         """Another group, or other limits."""
         assert isinstance(options, ThrottleOptions)
         before = self.options
-        if (options.throttle_group, options.limits) == (before.throttle_group, before.limits):
+        if options.throttle_group == before.throttle_group and options.limits == before.limits:
             return None
         return _OtherGroup(self, self._group(options))
 

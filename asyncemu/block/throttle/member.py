@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """ThrottleMember: one user of a throttle group, in one context. QEMU: ThrottleGroupMember.
 
-    member = ThrottleMember(group, context)
-    waiter = member.begin(READ, length)
-    if waiter is not None:
-        await member.wait(waiter, READ, length)
-    ... the request ...
-    member.leave()
+member = ThrottleMember(group, context)
+waiter = member.begin(READ, length)
+if waiter is not None:
+    await member.wait(waiter, READ, length)
+... the request ...
+member.leave()
 """
 
 from __future__ import annotations

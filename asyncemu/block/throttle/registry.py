@@ -5,14 +5,16 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterator, Mapping
+from typing import Final
 
 from asyncemu.block.throttle.config import ThrottleConfig, ThrottleLimits
 from asyncemu.block.throttle.group import ThrottleGroup
 from asyncemu.errors import BlockError, ConfigError
 from asyncemu.loop import Clock, ClockKind, MonotonicSource
 
-#: QEMU's names of the limits as properties of the object, one by one.
-_PREFIX = "x-"
+#: QEMU's properties of the object: one for each limit, and a table for all.
+_ONE_BY_ONE: Final = "x-"
+_TOGETHER: Final = "limits"
 
 
 class ThrottleGroups:
@@ -54,15 +56,25 @@ class ThrottleGroups:
 
 
 def limits_of_object(properties: Mapping[str, object], where: str) -> ThrottleConfig:
-    """Of ``--object throttle-group,id=...``: the rest, ``limits.iops-total=...`` nested, or ``x-iops-total=...``.
+    """Of ``--object throttle-group,id=...``: ``limits.iops-total=...``, flat or nested, or ``x-iops-total=...``.
 
-    ``where`` is what is at fault in messages. ConfigError.
+    ``where`` is what is at fault in messages. ConfigError, in QEMU's words.
     """
-    rest = dict(properties)
-    given = {key.removeprefix(_PREFIX): rest.pop(key) for key in list(rest) if key.startswith(_PREFIX)}
-    limits = rest.pop("limits", {})
-    if not isinstance(limits, Mapping):
-        raise ConfigError(f"{where}.limits", "must be a table")
-    if rest:
-        raise ConfigError(f"{where}.{next(iter(rest))}", "unknown key")
-    return ThrottleLimits.parse({**given, **limits}, where, other_keys=("id", "limits")).config(where)
+    limits: dict[str, object] = {}
+    for key, value in properties.items():
+        name = key.removeprefix(_ONE_BY_ONE)
+        if key == _TOGETHER and isinstance(value, Mapping):
+            limits |= value
+        elif key.startswith(f"{_TOGETHER}."):
+            limits[key.removeprefix(f"{_TOGETHER}.")] = value
+        elif name == key:
+            raise ConfigError(f"{where}.{key}", f"Parameter '{key}' is unexpected")
+        elif isinstance(value, int) and value < 0:
+            raise ConfigError(f"{where}.{key}", "Property values cannot be negative")
+        else:
+            limits.setdefault(name, value)
+    known = {field.key for field in ThrottleLimits.fields.values()}
+    for name in limits:
+        if name not in known:
+            raise ConfigError(f"{where}.limits.{name}", f"Parameter 'limits.{name}' is unexpected")
+    return ThrottleLimits.parse(limits, where).config(where)

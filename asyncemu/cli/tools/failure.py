@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 
+from asyncemu.cli.tools.report import complain, report
 from asyncemu.errors import AsyncemuError, ConfigError, HostError, ProtocolError
 
 
@@ -24,6 +25,16 @@ class ToolError(AsyncemuError):
         self.hint = hint
 
 
+def fail(error: BaseException) -> int:
+    """Tell the user; the exit status."""
+    for line in error.messages if isinstance(error, ToolError) else (in_qemus_words(error),):
+        report(line)
+    hint = hint_of(error)
+    if hint:
+        complain(hint)
+    return error.status if isinstance(error, ToolError) else 1
+
+
 def in_qemus_words(error: BaseException) -> str:
     """What QEMU's tools say of ``error``, without the program's name."""
     while isinstance(error, BaseExceptionGroup):
@@ -34,13 +45,22 @@ def in_qemus_words(error: BaseException) -> str:
         case ConfigError():
             return _of_config_error(error)
         case HostError():
-            return os.strerror(error.errno)
+            return str(getattr(error, "problem", "")) or os.strerror(error.errno)
         case ProtocolError():
             return error.problem
         case OSError() if error.errno is not None:
             return os.strerror(error.errno)
         case _:
             return str(error)
+
+
+def hint_of(error: BaseException) -> str:
+    """QEMU's further line behind the message, or empty: a remedy that is a sentence is QEMU's, others are ours."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    if isinstance(error, ToolError):
+        return error.hint
+    return error.remedy if isinstance(error, ConfigError) and error.remedy[:1].isupper() else ""
 
 
 def errno_of(error: BaseException) -> int:

@@ -69,6 +69,10 @@ class UserObjects:
         found = self._objects.get(identity)
         return found if found is not None and found.kind == kind else None
 
+    def find_any(self, identity: str) -> UserObject | None:
+        """The object of that name, whatever it is."""
+        return self._objects.get(identity)
+
     def all(self, kind: str) -> list[UserObject]:
         """Those of one type, in the order of the command line."""
         return [each for each in self._objects.values() if each.kind == kind]

@@ -7,19 +7,34 @@ QEMU: img_open, blk_new_open.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from asyncemu.block.backend import BlockBackend
 from asyncemu.block.driver import BlockDriver
-from asyncemu.block.flags import FUA, PERM_ALL, PERM_CONSISTENT_READ, PERM_RESIZE, PERM_WRITE
+from asyncemu.block.flags import (
+    FUA,
+    PERM_ALL,
+    PERM_CONSISTENT_READ,
+    PERM_RESIZE,
+    PERM_WRITE,
+    STATUS_ALLOCATED,
+    STATUS_ZERO,
+)
 from asyncemu.block.node import BlockNode
 from asyncemu.block.open_mode import OpenMode
+from asyncemu.block.types import BlockStatus
 from asyncemu.cli.tools.cache_modes import WRITEBACK, CacheMode
-from asyncemu.cli.tools.failure import ToolError, in_qemus_words
+from asyncemu.cli.tools.failure import ToolError, hint_of, in_qemus_words
+from asyncemu.cli.tools.filenames import filename_of
 from asyncemu.cli.tools.option_strings import nested, split_options
 from asyncemu.cli.tools.runner import ToolSession
 from asyncemu.errors import AsyncemuError, ConfigError
+from asyncemu.memory.buffers import Buffers
 from asyncemu.plugins import find
+
+
+#: Bytes.
+SECTOR: Final = 512
 
 
 class ImageArgument(NamedTuple):
@@ -37,10 +52,10 @@ class ImageArgument(NamedTuple):
     #: ``-U``: others may write meanwhile.
     force_share: bool = False
     mode: OpenMode = OpenMode()
-    #: Say nothing of a raw image whose format nobody named.
-    quiet: bool = False
     #: Further options of the node: ``{"discard": "unmap"}``.
     options: tuple[tuple[str, object], ...] = ()
+    #: How its file is read and written; empty: as the driver likes.
+    aio: str = ""
 
 
 class Image:
@@ -55,7 +70,33 @@ class Image:
 
     @property
     def node(self) -> BlockNode:
+        """Its block node."""
         return self.backend.node
+
+    @property
+    def size(self) -> int:
+        """Bytes, in whole sectors, as the tools show and copy it."""
+        return -(-self.backend.size // SECTOR) * SECTOR
+
+    @property
+    def filename(self) -> str:
+        """What it is called in output."""
+        return filename_of(self.node)
+
+    async def read(self, offset: int, view: memoryview) -> None:
+        """Fill ``view``; what the last sector has beyond the end is zero. BlockError."""
+        left = self.backend.size - offset
+        if len(view) > left:
+            view[left:] = bytes(len(view) - left)
+            view = view[:left]
+        await self.backend.preadv(offset, Buffers((view,)))
+
+    async def block_status(self, offset: int, length: int) -> BlockStatus:
+        """What the whole chain says of the first of ``length`` bytes. BlockError."""
+        left = self.backend.size - offset
+        if left <= 0:
+            return BlockStatus(STATUS_ZERO | STATUS_ALLOCATED, length)  # the rest of the last sector
+        return await self.backend.block_status(offset, min(length, left))
 
 
 async def open_image(session: ToolSession, argument: ImageArgument) -> Image:
@@ -72,9 +113,8 @@ async def open_image(session: ToolSession, argument: ImageArgument) -> Image:
         backend = BlockBackend("", session.context, permissions, PERM_ALL)
         await backend.insert(node)
     except (AsyncemuError, OSError) as error:
-        raise ToolError(f"Could not open '{argument.text}': {in_qemus_words(error)}") from error
-    if argument.writable and not argument.quiet:
-        _warn_of_guessed_raw(argument, node)
+        problem = f"Could not open '{argument.text}': {in_qemus_words(error)}"
+        raise ToolError(problem, hint=hint_of(error)) from error
     return Image(argument.text, backend, FUA if argument.cache.writethrough else 0)
 
 
@@ -95,7 +135,12 @@ def image_table(argument: ImageArgument) -> dict[str, Any]:
     }
     if argument.force_share:
         common["force-share"] = True
-    return {**common, **dict(argument.options), **table}
+    whole = {**common, **dict(argument.options), **table}
+    if argument.aio:
+        from asyncemu.cli.tools.node_modes import with_aio
+
+        whole = with_aio(whole, argument.aio)
+    return whole
 
 
 def _table_of_options(text: str) -> dict[str, Any]:
@@ -131,18 +176,3 @@ def driver_class(name: str) -> type[BlockDriver[Any]]:
         raise ToolError(f"Unknown driver '{name}'") from error
     assert issubclass(found, BlockDriver)
     return found
-
-
-def _warn_of_guessed_raw(argument: ImageArgument, node: BlockNode) -> None:
-    """A guest may have written what looks like another format's header there."""
-    named = argument.format is not None or argument.image_opts or argument.text.startswith("json:")
-    if node.driver.name != "raw" or named:
-        return
-    from asyncemu.cli.tools.report import complain
-
-    complain(f"WARNING: Image format was not specified for '{argument.text}' and probing guessed raw.")
-    complain(
-        "         Automatically detecting the format is dangerous for raw images, write operations on block 0 will be "
-        "restricted."
-    )
-    complain("         Specify the 'raw' format explicitly to remove the restrictions.")

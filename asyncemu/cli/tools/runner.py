@@ -14,15 +14,15 @@ longer than their work. Those that move gigabytes say so.
 from __future__ import annotations
 
 import asyncio
-import signal
-import sys
+import logging
 from collections.abc import Callable, Coroutine
 from typing import Any
 
 from asyncemu.block.graph import BlockGraph
-from asyncemu.cli.tools.failure import ToolError, in_qemus_words
+from asyncemu.cli.tools.failure import fail
 from asyncemu.cli.tools.objects import UserObjects
-from asyncemu.cli.tools.report import complain, report
+from asyncemu.cli.tools.report import complain, warn
+from asyncemu.cli.tools.startup import imported
 from asyncemu.errors import AsyncemuError
 from asyncemu.loop import AioContext
 
@@ -41,6 +41,8 @@ class ToolSession:
 
 def run_tool(main: ToolMain, objects: UserObjects | None = None, *, throughput: bool = False) -> int:
     """Run ``main``; the exit status. ``throughput``: on uvloop, where it is installed."""
+    imported()
+    _say_what_the_block_layer_says()
     loop = _uvloop() if throughput else asyncio.new_event_loop()
     try:
         return loop.run_until_complete(_run(main, objects or UserObjects(), loop))
@@ -55,31 +57,6 @@ def run_tool(main: ToolMain, objects: UserObjects | None = None, *, throughput: 
         loop.close()
 
 
-def fail(error: BaseException) -> int:
-    """Tell the user; the exit status."""
-    for line in in_qemus_words(error).split("\n") if isinstance(error, ToolError) else [in_qemus_words(error)]:
-        if line:
-            report(line)
-    if isinstance(error, ToolError):
-        if error.hint:
-            complain(error.hint)
-        return error.status
-    return 1
-
-
-def default_signals() -> None:
-    """SIGINT ends the process as it ends QEMU's tools: at once, by the signal, so that a shell script ends, too."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
-def ready_output() -> None:
-    """Names of files may be any bytes, and are printed as they are."""
-    for stream in (sys.stdout, sys.stderr):
-        reconfigure = getattr(stream, "reconfigure", None)
-        if reconfigure is not None:
-            reconfigure(errors="surrogateescape")
-
-
 async def _run(main: ToolMain, objects: UserObjects, loop: asyncio.AbstractEventLoop) -> int:
     context = AioContext(loop, "main")
     try:
@@ -90,6 +67,21 @@ async def _run(main: ToolMain, objects: UserObjects, loop: asyncio.AbstractEvent
             await session.graph.close()
     finally:
         context.close()
+
+
+class _Complaints(logging.Handler):
+    """Warnings of the block layer: QEMU's, which begin with WARNING, as they are; others as the tool's own."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        message = record.getMessage()
+        (complain if message.startswith("WARNING: ") else warn)(message)
+
+
+def _say_what_the_block_layer_says() -> None:
+    logger = logging.getLogger("asyncemu.block")
+    if not logger.handlers:
+        logger.addHandler(_Complaints())
+        logger.propagate = False
 
 
 def _uvloop() -> asyncio.AbstractEventLoop:

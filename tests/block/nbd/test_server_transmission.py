@@ -7,7 +7,7 @@ import contextlib
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asyncemu.block.nbd.constants import (
@@ -140,6 +140,7 @@ requests_ = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(requests_, max_size=8), st.integers(0, 1000), st.integers(0, 3000))
 def test_stream_in_any_pieces_gives_its_requests(requests: list[Request], seed: int, rest_length: int) -> None:
     pieces = random.Random(seed)
@@ -154,6 +155,7 @@ def test_stream_in_any_pieces_gives_its_requests(requests: list[Request], seed: 
     assert not under_test.midway
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200), st.integers(0, 1000))
 def test_stream_of_any_bytes_gives_requests_or_protocol_error(stream: bytes, seed: int) -> None:
     with contextlib.suppress(ProtocolError):

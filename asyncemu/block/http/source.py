@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""HttpSource: a file on a web server, read in byte ranges (RFC 9110, section 14) over connections that stay open.
+
+The library is aiohttp, which asyncemu does not need otherwise: ``pip install 'asyncemu[http]'``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from asyncemu.errors import ConfigError
+
+if TYPE_CHECKING:
+    import aiohttp
+    from yarl import URL
+
+#: RFC 9110, section 14.4.
+_content_range: Final = re.compile(r"bytes +([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19}|\*)", re.ASCII | re.IGNORECASE)
+
+_PARTIAL_CONTENT: Final = 206
+_FIRST_ERROR: Final = 400
+
+
+class HttpError(Exception):
+    """The server, or the way to it, does not do as it should; ``str`` says what is wrong."""
+
+
+@dataclass(frozen=True, slots=True)
+class HttpAccess:
+    """What is asked of which server, and as whom."""
+
+    url: str
+    #: Seconds for one request with its answer; 0: any time.
+    timeout: int
+    username: str | None = None
+    password: str = ""
+    proxy_username: str | None = None
+    proxy_password: str = ""
+    #: Value of the header field; empty: none.
+    cookie: str = ""
+    verify: bool = True
+
+
+class HttpSource:
+    """Made in the loop in which it is used, and closed there. Methods raise HttpError."""
+
+    def __init__(self, access: HttpAccess) -> None:
+        try:
+            import aiohttp
+            from yarl import URL
+        except ImportError:
+            raise ConfigError("driver", "needs aiohttp", "pip install 'asyncemu[http]'") from None
+        self._access = access
+        try:
+            # As it is: a signed address is not to be quoted in another way.
+            url = URL(access.url, encoded=True)
+            host = url.host
+        except ValueError as error:
+            raise ConfigError("url", f"is no address: {error}") from error
+        if not host:
+            raise ConfigError("url", "names no host")
+        self._url: URL = url if access.username is None else url.with_user(None)
+        # The file's own bytes, not compressed for the way.
+        headers = {"Accept-Encoding": "identity"}
+        if access.cookie:
+            headers["Cookie"] = access.cookie
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(ssl=access.verify),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers=headers,
+            auth=_auth(access.username, access.password),
+            proxy_auth=_auth(access.proxy_username, access.proxy_password),
+            timeout=aiohttp.ClientTimeout(total=access.timeout or None),
+            auto_decompress=False,
+            # Proxies of the environment, as curl does.
+            trust_env=True,
+        )
+
+    async def size(self) -> int:
+        """Bytes of the file. HttpError also when the server can't send parts of it."""
+        async with self._request("HEAD", {}) as response:
+            length = response.headers.get("Content-Length", "")
+            if not (length.isascii() and length.isdigit() and len(length) < 20):
+                raise HttpError("Server didn't report file size.")
+            if response.headers.get("Accept-Ranges", "").strip().lower() != "bytes":
+                raise HttpError("Server does not support 'range' (byte ranges).")
+            return int(length)
+
+    async def fetch(self, offset: int, length: int, size: int) -> AsyncGenerator[bytes, None]:
+        """``length`` bytes from ``offset`` on, as they come in. ``size`` is what the file had."""
+        asked = f"bytes={offset}-{offset + length - 1}"
+        async with self._request("GET", {"Range": asked}) as response:
+            if response.status != _PARTIAL_CONTENT:
+                raise HttpError(f"Server answers {response.status} to a range")
+            found = _content_range.fullmatch(response.headers.get("Content-Range", "").strip())
+            if found is None or int(found[1]) != offset:
+                raise HttpError("Server sends another range than the one asked for")
+            if found[3] not in ("*", str(size)):
+                raise HttpError(f"The file had {size} bytes, and has {found[3]} now")
+            left = length
+            async for chunk in response.content.iter_any():
+                yield chunk[:left]
+                left -= len(chunk)
+                if left <= 0:
+                    break
+            if left > 0:
+                raise HttpError(f"transfer closed with {left} bytes remaining to read")
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._session.close()
+
+    @asynccontextmanager
+    async def _request(self, method: str, headers: dict[str, str]) -> AsyncIterator[aiohttp.ClientResponse]:
+        import aiohttp
+
+        try:
+            async with self._session.request(method, self._url, headers=headers, allow_redirects=True) as response:
+                if response.status >= _FIRST_ERROR:
+                    raise HttpError(f"The requested URL returned error: {response.status}")
+                yield response
+        except TimeoutError:
+            raise HttpError(f"Operation timed out after {self._access.timeout} seconds") from None
+        except aiohttp.ClientConnectorDNSError as error:
+            raise HttpError(f"Could not resolve host: {error.host}") from error
+        except aiohttp.ClientConnectorCertificateError as error:
+            raise HttpError(f"SSL certificate problem: {error.certificate_error}") from error
+        except aiohttp.ClientConnectorError as error:
+            reason = error.strerror or error
+            raise HttpError(f"Failed to connect to {error.host} port {error.port}: {reason}") from error
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise HttpError(str(error) or type(error).__name__) from error
+
+
+def _auth(username: str | None, password: str) -> aiohttp.BasicAuth | None:
+    if username is None:
+        return None
+    import aiohttp
+
+    try:
+        return aiohttp.BasicAuth(username, password, encoding="utf-8")
+    except ValueError as error:
+        raise ConfigError("username", str(error)) from error

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""From an address to a server that is ready for requests, or to the list of its exports."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from asyncemu.block.nbd.address import Address, InetAddress, connect
+from asyncemu.block.nbd.channel import Channel, SocketChannel, receive_some, send_all
+from asyncemu.block.nbd.client_negotiation import Agreement, ClientNegotiation, DescribedExport, Refused
+from asyncemu.block.nbd.constants import BASE_ALLOCATION
+from asyncemu.block.nbd.tls import TlsCredentials
+from asyncemu.errors import ConfigError, ProtocolError
+
+_RECEIVE_SIZE: Final = 16 << 10
+
+
+class Server(NamedTuple):
+    """How to get to one."""
+
+    address: Address
+    tls: TlsCredentials | None = None
+    #: Whom its certificate must be for; empty: the host of the address, and anybody on a Unix socket.
+    tls_hostname: str = ""
+
+    @property
+    def certified_name(self) -> str | None:
+        """For TLS; None: not looked at."""
+        if self.tls_hostname:
+            return self.tls_hostname
+        return self.address.host if isinstance(self.address, InetAddress) else None
+
+
+class Connected(NamedTuple):
+    """A server that is ready for requests."""
+
+    channel: Channel
+    agreement: Agreement
+    #: What it has sent already.
+    rest: bytes
+
+
+async def connect_to_export(server: Server, export: str, context: str = BASE_ALLOCATION) -> Connected:
+    """Choose ``export``, with one metadata context. ConfigError, in QEMU's words."""
+    negotiation = ClientNegotiation(export, tls=server.tls is not None, context=context, peer=str(server.address))
+    channel = await _negotiate(server, negotiation)
+    assert negotiation.agreement is not None
+    return Connected(channel, negotiation.agreement, negotiation.rest())
+
+
+async def list_exports(server: Server) -> list[DescribedExport]:
+    """What the server offers. ConfigError, in QEMU's words. QEMU: nbd_receive_export_list."""
+    negotiation = ClientNegotiation("", listing=True, tls=server.tls is not None, peer=str(server.address))
+    channel = await _negotiate(server, negotiation)
+    channel.shutdown()
+    channel.close()
+    assert negotiation.exports is not None
+    return negotiation.exports
+
+
+async def _negotiate(server: Server, negotiation: ClientNegotiation) -> Channel:
+    """The channel, when there is an outcome."""
+    channel: Channel = SocketChannel(await connect(server.address))
+    try:
+        while not negotiation.done:
+            if negotiation.starts_tls:
+                channel = await _start_tls(server, channel)
+                negotiation.tls_started()
+            while (request := negotiation.step()) is not None:
+                await send_all(channel, request)
+            if negotiation.done or negotiation.starts_tls:
+                continue
+            data = await receive_some(channel, _RECEIVE_SIZE)
+            if not data:
+                raise negotiation.end()
+            negotiation.receive(data)
+    except BaseException as error:
+        farewell = negotiation.farewell()
+        if isinstance(error, Refused) and farewell:
+            await _say(channel, farewell)
+        channel.shutdown()
+        channel.close()
+        match error:
+            case Refused():
+                problem = "\n".join([error.problem, *error.hint.splitlines()])
+                raise ConfigError("export", problem) from error
+            case ProtocolError():
+                raise ConfigError("server", error.problem) from error
+            case OSError():
+                raise ConfigError("server", error.strerror or str(error)) from error
+        raise
+    return channel
+
+
+async def _say(channel: Channel, farewell: bytes) -> None:
+    try:
+        await send_all(channel, farewell)
+    except OSError:  # it is gone: as good
+        return
+
+
+async def _start_tls(server: Server, channel: Channel) -> Channel:
+    assert server.tls is not None
+    from asyncemu.block.nbd.tls_channel import start_tls
+
+    return await start_tls(channel, server.tls, server.certified_name)

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What guest bytes are: data, zeroes, or the backing file's matter. QEMU: qcow2_co_block_status."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from asyncemu.block.flags import (
+    STATUS_ALLOCATED,
+    STATUS_DATA,
+    STATUS_OFFSET_VALID,
+    STATUS_RECURSE,
+    STATUS_ZERO,
+)
+from asyncemu.block.qcow2.entries import (
+    NORMAL,
+    UNALLOCATED_ALLOC,
+    UNALLOCATED_PLAIN,
+    ZERO_ALLOC,
+    ZERO_PLAIN,
+)
+from asyncemu.block.status import block_status_above
+from asyncemu.block.types import BlockStatus
+from asyncemu.errors import BlockError
+
+if TYPE_CHECKING:
+    from asyncemu.block.qcow2.image import Image
+
+
+async def block_status(image: Image, offset: int, length: int, recurse: bool) -> BlockStatus:
+    """Of the first bytes from ``offset`` on, as far as they are alike.
+
+    ``recurse``: data clusters may be holes of the file (the image was preallocated).
+    """
+    image.check_usable()
+    kind, host, length = await image.mapping.run(offset, length)
+    flags = 0
+    if kind in (NORMAL, ZERO_ALLOC, UNALLOCATED_ALLOC):
+        flags |= STATUS_OFFSET_VALID
+    if kind in (ZERO_PLAIN, ZERO_ALLOC):
+        flags |= STATUS_ZERO | STATUS_ALLOCATED
+    elif kind not in (UNALLOCATED_PLAIN, UNALLOCATED_ALLOC):
+        flags |= STATUS_DATA | STATUS_ALLOCATED
+        if recurse and kind == NORMAL:
+            flags |= STATUS_RECURSE
+    if flags & STATUS_OFFSET_VALID:
+        return BlockStatus(flags, length, host, image.data_file.node)
+    return BlockStatus(flags, length)
+
+
+async def reads_as_zero(image: Image, offset: int, length: int) -> bool:
+    """Do all of these guest bytes, as far as tables tell; those behind the end of the backing file are zeroes."""
+    while length:
+        kind, _, done = await image.mapping.run(offset, length)
+        if kind in (UNALLOCATED_PLAIN, UNALLOCATED_ALLOC):
+            backing = image.backing
+            if backing is not None and offset < backing.size:
+                status, _ = await block_status_above(backing.node, None, offset, min(done, backing.size - offset))
+                if not status.flags & STATUS_ZERO:
+                    return False
+                done = min(done, status.length) or done
+        elif kind not in (ZERO_PLAIN, ZERO_ALLOC):
+            return False
+        offset += done
+        length -= done
+    return True
+
+
+async def metadata_preallocated(image: Image) -> bool:
+    """Has the file fewer bytes of storage than clusters are in use? Then some of these are holes.
+
+    QEMU: qcow2_detect_metadata_preallocation.
+    """
+    file, geometry = image.file, image.geometry
+    if image.data_file is not file:
+        return False
+    try:
+        stored = await file.node.driver.allocated_size()
+    except (OSError, BlockError):
+        return True
+    # What is stored must be more than what is in use, by this measure, to be sure.
+    in_use = 0
+    limit = stored >> geometry.cluster_bits
+    clusters = geometry.clusters(file.size)
+    if clusters <= limit:
+        return False
+    entries = geometry.refcount_block_entries
+    async with image.lock:
+        for first in range(0, clusters, entries):
+            block = await image.refcounts.block_of(first)
+            if block is not None:
+                count = min(entries, clusters - first)
+                in_use += count - sum(not value for value in image.refcounts.codec.values(block.payload, 0, count))
+                if in_use > limit:
+                    return True
+    return False

@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Qcow2Driver: QEMU's own image format, version 2 and 3.
+
+Thin: the image itself is image.py, which lists its parts; opening.py makes it of a file, create.py a file of options.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any, Final
+
+from asyncemu.block.child import BlockChild
+from asyncemu.block.driver import BlockDriver, BlockDriverOptions, ChildSlot
+from asyncemu.block.flags import MAY_UNMAP, ROLE_COW, ROLE_DATA, ROLE_IMAGE
+from asyncemu.block.qcow2.constants import MAGIC
+from asyncemu.block.qcow2.creation_options import Qcow2Creation
+from asyncemu.block.qcow2.image import Image
+from asyncemu.block.qcow2.opening import open_image
+from asyncemu.block.qcow2.options import Qcow2Options
+from asyncemu.block.types import BlockStatus, ImageInfo, Preallocation, Reopening
+from asyncemu.memory.buffers import Buffers
+from asyncemu.plain_options import PlainOptions
+
+if TYPE_CHECKING:
+    from asyncemu.block.backend import BlockBackend
+    from asyncemu.block.qcow2.cleaner import CacheCleaner
+
+_MAGIC: Final = MAGIC.to_bytes(4, "big")
+
+
+class Qcow2Driver(BlockDriver[Qcow2Options], name="qcow2"):
+    """An image of growing size with clusters that are allocated when they are written."""
+
+    description = "QEMU's image format: sparse, with backing files, compression and snapshots."
+
+    is_format = True
+    supports_backing = True
+    creation = Qcow2Creation
+    children = (
+        ChildSlot("file", ROLE_IMAGE),
+        ChildSlot("backing", ROLE_COW, optional=True),
+        ChildSlot("data_file", ROLE_DATA, optional=True),
+    )
+    file: BlockChild
+    backing: BlockChild | None
+    data_file: BlockChild | None
+    zero_flags = MAY_UNMAP
+
+    # ---- life cycle
+
+    async def open(self) -> int:
+        """The virtual size in bytes. Raises ConfigError."""
+        self.read_only = self.read_only or self.file.node.read_only
+        self._cleaner: CacheCleaner | None = None
+        self.image: Image = await open_image(self)
+        self.backing_file = self.image.area.backing_file
+        self.backing_format = self.image.area.extensions.backing_format
+        self._preallocated: bool | None = None
+        self._set_limits()
+        self.restart_cleaner(self.options.cache_clean_interval)
+        return self.image.header.size
+
+    def _set_limits(self) -> None:
+        geometry = self.image.geometry
+        self.limits.write_zeroes_alignment = geometry.subcluster_size
+        self.limits.discard_alignment = geometry.cluster_size
+
+    def restart_cleaner(self, interval: int) -> None:
+        """Every ``interval`` seconds, what is not used leaves the caches; 0: never."""
+        self._stop_cleaner()
+        if interval:
+            from asyncemu.block.qcow2.cleaner import CacheCleaner
+
+            self._cleaner = CacheCleaner(self.image, interval)
+
+    def _stop_cleaner(self) -> None:
+        if self._cleaner is not None:
+            self._cleaner.stop()
+            self._cleaner = None
+
+    async def close(self) -> None:
+        """All is in the file, and said to be."""
+        self._stop_cleaner()
+        if not self.read_only:
+            await self.image.finish()
+
+    async def prepare_reopen(self, options: BlockDriverOptions) -> Reopening | None:
+        """Other cache sizes, checks and so on; read-only or not."""
+        from asyncemu.block.qcow2.reopening import prepare
+
+        assert isinstance(options, Qcow2Options)
+        return await prepare(self, options)
+
+    async def detach_context(self) -> None:
+        self._stop_cleaner()
+
+    async def attach_context(self) -> None:
+        self.restart_cleaner(self.options.cache_clean_interval)
+
+    # ---- requests
+
+    # Plain functions: a further coroutine would cost as much as the look-up.
+
+    def preadv(self, offset: int, buffers: Buffers) -> Coroutine[Any, Any, None]:
+        return self.image.reader.read(offset, buffers)
+
+    def pwritev(self, offset: int, buffers: Buffers) -> Coroutine[Any, Any, None]:
+        return self.image.writer.write(offset, buffers)
+
+    async def pwritev_compressed(self, offset: int, buffers: Buffers) -> None:
+        from asyncemu.block.qcow2.compressed_write import write_compressed
+
+        await write_compressed(self.image, offset, buffers)
+
+    async def write_zeroes(self, offset: int, length: int, flags: int = 0) -> None:
+        from asyncemu.block.qcow2.zero import write_zeroes
+
+        await write_zeroes(self.image, offset, length, flags)
+
+    async def discard(self, offset: int, length: int) -> None:
+        from asyncemu.block.qcow2.discard import discard
+
+        await discard(self.image, offset, length)
+
+    async def flush_to_os(self) -> None:
+        self.image.check_usable()
+        await self.image.metadata.write()
+
+    async def block_status(self, offset: int, length: int, want_zero: bool) -> BlockStatus:
+        from asyncemu.block.qcow2.block_status import block_status, metadata_preallocated
+
+        if self._preallocated is None:
+            self._preallocated = await metadata_preallocated(self.image)
+        return await block_status(self.image, offset, length, self._preallocated)
+
+    async def truncate(self, size: int, *, exact: bool, preallocation: Preallocation, zero: bool) -> int:
+        from asyncemu.block.qcow2.resize import truncate
+
+        return await truncate(self.image, size, exact=exact, preallocation=preallocation, zero=zero)
+
+    # ---- the image
+
+    def has_zero_init(self) -> bool:
+        """Yes, unless clusters were preallocated in something that does not."""
+        return not self.image.header.has_data_file or self.image.data_file.node.driver.has_zero_init()
+
+    async def image_info(self) -> ImageInfo:
+        from asyncemu.block.qcow2.information import image_info
+
+        return await image_info(self.image)
+
+    async def make_empty(self) -> None:
+        from asyncemu.block.qcow2.empty import make_empty
+
+        await make_empty(self.image)
+
+    async def change_backing_file(self, backing_file: str, backing_format: str) -> None:
+        """See BlockDriver. OSError: EINVAL (a raw data file, or too long a name), ENOSPC."""
+        from asyncemu.block.qcow2.backing_name import change_backing_file
+
+        await change_backing_file(self.image, backing_file, backing_format)
+        self.backing_file, self.backing_format = backing_file, backing_format
+
+    async def save_vmstate(self, offset: int, buffers: Buffers) -> None:
+        """VM state is stored like guest data behind the end of the disk."""
+        await self.image.writer.write(self.image.vm_state_offset + offset, buffers)
+
+    async def load_vmstate(self, offset: int, buffers: Buffers) -> None:
+        await self.image.reader.read(self.image.vm_state_offset + offset, buffers)
+
+    # ---- class methods
+
+    @classmethod
+    def probe(cls, head: bytes, filename: str) -> int:
+        return 100 if head[:4] == _MAGIC and int.from_bytes(head[4:8], "big") >= 2 else 0
+
+    @classmethod
+    async def create(cls, file: BlockBackend, options: PlainOptions) -> None:
+        from asyncemu.block.qcow2.create import create
+
+        assert isinstance(options, Qcow2Creation)
+        await create(file, options)

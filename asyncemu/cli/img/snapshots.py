@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Reading from an internal snapshot: ``-l`` of convert and measure. QEMU: bdrv_snapshot_load_tmp."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from asyncemu.cli.tools.failure import ToolError, errno_of, in_qemus_words
+from asyncemu.cli.tools.opening import Image
+from asyncemu.cli.tools.option_strings import split_options
+from asyncemu.errors import AsyncemuError
+
+_PREFIX = "snapshot."
+
+
+async def load_snapshot(image: Image, parameter: str) -> None:
+    """Read from the snapshot that ``parameter`` chooses: an id or a name, or ``snapshot.id=...,snapshot.name=...``.
+
+    ToolError.
+    """
+    driver = image.node.driver
+    identity, name = _chosen(parameter)
+    if not driver.defines("snapshot_load"):
+        raise _failed(errno.ENOTSUP, "Internal snapshots are not supported by this image format")
+    if identity is None and name is None:
+        # An id is looked for first.
+        snapshots = await driver.snapshot_list()
+        found = next((each for each in snapshots if each.id == parameter), None)
+        found = found or next((each for each in snapshots if each.name == parameter), None)
+        if found is None:
+            raise _failed(errno.ENOENT, "Can't find snapshot")
+        identity, name = found.id, found.name
+    try:
+        await driver.snapshot_load(identity or "", name or "")
+    except (AsyncemuError, OSError) as error:
+        number = errno_of(error)
+        words = "Can't find snapshot" if number == errno.ENOENT else in_qemus_words(error)
+        raise _failed(number, words) from error
+    image.node.size = driver.node.size
+
+
+def _chosen(parameter: str) -> tuple[str | None, str | None]:
+    if not parameter.startswith(_PREFIX):
+        return None, None
+    identity = name = None
+    for key, value in split_options(parameter):
+        if key == "snapshot.id":
+            identity = value
+        elif key == "snapshot.name":
+            name = value
+        else:
+            raise ToolError(
+                f"Invalid parameter '{key}'", f"Failed in parsing snapshot param '{parameter}'", status=1
+            )
+    return identity, name
+
+
+def _failed(number: int, words: str) -> ToolError:
+    assert os.strerror(number)
+    return ToolError(f"Failed to load snapshot: {words}")

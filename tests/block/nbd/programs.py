@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Other people's programs, run beside the loop of a test."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+#: Seconds after which a program counts as hanging.
+TIMEOUT: Final = 30
+
+
+class Ended(NamedTuple):
+    """What became of a program."""
+
+    code: int
+    output: str
+    errors: str
+
+
+async def run(*command: str | Path, input: str = "") -> Ended:
+    """Run it to its end."""
+    process = await asyncio.create_subprocess_exec(
+        *map(str, command),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        output, errors = await asyncio.wait_for(process.communicate(input.encode()), TIMEOUT)
+    except BaseException:
+        process.kill()
+        await process.wait()
+        raise
+    assert process.returncode is not None
+    return Ended(process.returncode, output.decode(errors="replace"), errors.decode(errors="replace"))
+
+
+async def output_of(*command: str | Path, input: str = "") -> str:
+    """Run it: it must succeed."""
+    ended = await run(*command, input=input)
+    assert ended.code == 0, ended
+    return ended.output
+
+
+async def libnbd(script: str, *arguments: str | Path) -> str:
+    """Run ``script`` with libnbd: ``h`` is a handle, ``args`` the arguments; what it prints."""
+    return await output_of(
+        "/usr/bin/python3", "-c", f"import nbd, sys\nargs = sys.argv[1:]\nh = nbd.NBD()\n{script}", *arguments
+    )
+
+
+@contextlib.asynccontextmanager
+async def running(socket_path: Path, *command: str | Path) -> AsyncIterator[Any]:
+    """Run a server that makes ``socket_path``; it is ended at the end."""
+    socket_path.unlink(missing_ok=True)
+    process = await asyncio.create_subprocess_exec(*map(str, command), stdin=asyncio.subprocess.DEVNULL)
+    try:
+        async with asyncio.timeout(TIMEOUT):
+            while not socket_path.exists():
+                assert process.returncode is None, f"{command[0]} has ended with {process.returncode}"
+                await asyncio.sleep(0.01)
+        yield process
+    finally:
+        if process.returncode is None:
+            process.terminate()
+        await process.wait()
