@@ -67,6 +67,8 @@ class SizeInBytes:
         if isinstance(value, str) and re.fullmatch(r"0[xX][0-9a-fA-F]{1,16}", value):
             # As QEMU's command lines have it.
             value = int(value, 16)
+        elif isinstance(value, float) and value.is_integer():
+            value = int(value)
         size = parse_size(value)
         if not 0 <= size <= LARGEST:
             raise ValueError(f"must be at {'least 0' if size < 0 else f'most {LARGEST}'}, not {shown(value)}")

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import Field
 
 from asyncemu.errors import ConfigError, ConfigErrors
 from asyncemu.host_file import HostFile
@@ -58,7 +59,7 @@ class Outer(Options):
     """A pydantic model with plain options in it."""
 
     wide: Wide
-    many: list[Inner] = []
+    many: list[Inner] = Field(default=[])
 
 
 def parsed(**table: object) -> Wide:
@@ -349,7 +350,11 @@ def test_validate_makes_plain_options_with_all_that_is_wrong_at_once() -> None:
 def test_validate_remembers_what_was_given() -> None:
     options = validate(Wide, {"needed": "x", "inner": {"depth": 1}}, "here")
 
-    assert [options.is_given("inner"), options.inner.is_given("depth"), options.is_given("count")] == [True, True, False]
+    assert [options.is_given("inner"), options.inner.is_given("depth"), options.is_given("count")] == [
+        True,
+        True,
+        False,
+    ]
 
 
 def test_model_has_descriptions_bounds_and_defaults() -> None:

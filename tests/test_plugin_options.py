@@ -16,7 +16,7 @@ from asyncemu.errors import ConfigError, ConfigErrors
 from asyncemu.host_path import HostPath
 from asyncemu.options import Options
 from asyncemu.plugin_options import configure, validate
-from asyncemu.plugins import OptionsT, Plugin
+from asyncemu.plugins import OptionsT, Plugin, load_all
 
 
 class Inner(Options):
@@ -48,6 +48,7 @@ class Wide(Shelf[Outer], name="test-wide"): ...
 
 @pytest.fixture(autouse=True)
 def registry(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    load_all()  # what is shipped registers once, and is not to be forgotten
     monkeypatch.setattr(Plugin, "registry", {"blockdev": {"test-wide": Wide}})
     yield
 

@@ -15,13 +15,14 @@ from asyncemu.builtin import BUILTIN
 from asyncemu.errors import ConfigError
 from asyncemu.options import Options
 from asyncemu.plain_options import PlainOptions
-from asyncemu.plugins import ENTRY_POINT_GROUP, OptionsT, Plugin, find, names
+from asyncemu.plugins import ENTRY_POINT_GROUP, OptionsT, Plugin, find, load_all, names
 from asyncemu.spelling import nearest
 
 
 @pytest.fixture(autouse=True)
 def registry(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """What a test registers or imports from a file is forgotten after it."""
+    """What a test registers or imports from a file is forgotten after it; what is shipped is not: it registers once."""
+    load_all()
     monkeypatch.setattr(Plugin, "registry", {kind: dict(classes) for kind, classes in Plugin.registry.items()})
     modules = set(sys.modules)
     yield

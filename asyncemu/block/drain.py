@@ -101,7 +101,7 @@ class DrainedSection:
                     user = self._asked[backend] = backend.user
                     # To the end: half of its queues may be quiet, and ``resume`` is for all.
                     await to_end(_quiesce(user))
-            for backend, user in list(self._asked.items()):
+            for backend, user in reversed(list(self._asked.items())):
                 if backend not in self._backends:
                     del self._asked[backend]
                     await to_end(_resume(user))

@@ -446,12 +446,14 @@ class BlockNode(HasHome):
             if self.tracked.serialising:
                 await self.tracked.wait(request, no_wait=bool(flags & NO_WAIT))
                 self.check_room(offset, length)
+            # Now: what a filter's child grows by meanwhile is the padding.
+            size = max(end, self.size)
             if not modifies and padding.fits(self.limits, offset, length, buffers):
                 await self.driver_pwritev(offset, buffers, flags)
             else:
                 await padding.write(self, offset, buffers, flags)
             if cuts:
-                await self.driver.truncate(max(end, self.size), exact=True, preallocation="off", zero=False)
+                await self.driver.truncate(size, exact=True, preallocation="off", zero=False)
             self.written(end)
         except OSError as error:
             raise self.failed("write", offset, length, error) from error

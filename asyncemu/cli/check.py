@@ -57,6 +57,9 @@ def _summary(config: VmConfig) -> Iterator[tuple[str, str]]:
         yield "append", machine.append
     for name, parameters in config.iothreads.items():
         yield "iothread", f"{name}, poll-max-ns {parameters.poll_max_ns}"
+    for name, config_of_group in config.throttle_groups.items():
+        limits = [f"{key} {bucket.average}" for key, bucket in config_of_group.limited()]
+        yield "throttle", ", ".join([name, *limits])
     for kind, parts in (("chardev", config.chardevs), ("blockdev", config.blockdevs), ("device", config.devices)):
         for part in parts:
             name = part.plugin.name or part.plugin.__qualname__

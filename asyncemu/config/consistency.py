@@ -17,6 +17,7 @@ from asyncemu.errors import ConfigError
 from asyncemu.machine import MachineOptions
 from asyncemu.machine.iothreads import IOThreadEntry, home_conflicts
 from asyncemu.machine.references import references
+from asyncemu.machine.throttle_groups import ThrottleGroupEntry
 from asyncemu.machine.virt import VIRTIO_SLOTS
 from asyncemu.plain_options import AnyOptions
 from asyncemu.plugin_options import IDENTITY_KEY, Configured
@@ -28,15 +29,18 @@ def consistency_errors(
     machine: MachineOptions | None,
     configured: Mapping[str, Sequence[Configured | None]],
     iothreads: Sequence[IOThreadEntry | None],
+    throttle_groups: Sequence[ThrottleGroupEntry | None],
     blockdev_tables: Any,
     directory: Path,
 ) -> list[ConfigError]:
     """All that does not fit together. ``blockdev_tables`` are the tables behind ``configured["blockdev"]``."""
     errors: list[ConfigError] = []
     block_names: dict[str, str] = {}
+    # Not known, when one of them is wrong.
+    groups = None if None in throttle_groups else [entry.identity for entry in throttle_groups if entry is not None]
     for index, entry in enumerate(configured["blockdev"]):
         if entry is not None:
-            errors += nested_blockdevs(entry, f"blockdev[{index}]", directory, block_names)
+            errors += nested_blockdevs(entry, f"blockdev[{index}]", directory, block_names, groups)
     names: dict[str, list[str]] = {}
     for kind, entries in configured.items():
         if kind != "blockdev":
@@ -44,6 +48,7 @@ def consistency_errors(
         names[kind] = [entry.identity for entry in entries if entry is not None]
     names["blockdev"] = list(block_names)
     errors += _identity_errors("iothread", iothreads)
+    errors += _identity_errors("throttle-group", throttle_groups)
     names["iothread"] = [entry.identity for entry in iothreads if entry is not None]
     errors += _needed_names(configured)
     complete = {kind: None not in entries for kind, entries in configured.items()}
@@ -60,7 +65,9 @@ def consistency_errors(
     return errors
 
 
-def _identity_errors(kind: str, entries: Sequence[Configured | IOThreadEntry | None]) -> Iterator[ConfigError]:
+def _identity_errors(
+    kind: str, entries: Sequence[Configured | IOThreadEntry | ThrottleGroupEntry | None]
+) -> Iterator[ConfigError]:
     owners: dict[str, int] = {}
     for index, entry in enumerate(entries):
         if entry is None or not entry.identity:

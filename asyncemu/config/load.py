@@ -15,6 +15,7 @@ from asyncemu.config.vm import VmConfig
 from asyncemu.errors import ConfigError, ConfigErrors
 from asyncemu.machine import MachineOptions
 from asyncemu.machine.iothreads import configure_iothread
+from asyncemu.machine.throttle_groups import configure_throttle_group
 from asyncemu.plugin_options import Configured, configure, validate
 from asyncemu.spelling import nearest
 
@@ -23,7 +24,7 @@ ResultT = TypeVar("ResultT")
 #: Tables of vm.toml; all but [machine] may be there several times.
 LISTS: Final = ("chardev", "blockdev", "device")
 #: All but [machine].
-TABLES: Final = (*LISTS, "iothread")
+TABLES: Final = (*LISTS, "iothread", "throttle-group")
 
 #: A configuration is written by hand: one larger than this is some other file. Bytes.
 MAX_FILE_SIZE: Final = 1 << 20
@@ -78,13 +79,15 @@ def check(tables: Mapping[str, Any], directory: Path) -> VmConfig:
         kind: _entries(kind, tables.get(kind, []), errors, partial(_entry, kind, directory)) for kind in LISTS
     }
     iothreads = _entries("iothread", tables.get("iothread", []), errors, configure_iothread)
-    errors += consistency_errors(machine, configured, iothreads, tables.get("blockdev", []), directory)
+    groups = _entries("throttle-group", tables.get("throttle-group", []), errors, configure_throttle_group)
+    errors += consistency_errors(machine, configured, iothreads, groups, tables.get("blockdev", []), directory)
     if errors:
         raise ConfigErrors(errors)
     assert machine is not None  # or there would be an error
     chardevs, blockdevs, devices = ([each for each in configured[kind] if each is not None] for kind in LISTS)
     parameters = {entry.identity: entry.options.parameters() for entry in iothreads if entry is not None}
-    return VmConfig(machine, parameters, chardevs, blockdevs, tables.get("blockdev", []), devices, directory)
+    limits = {entry.identity: entry.config for entry in groups if entry is not None}
+    return VmConfig(machine, parameters, limits, chardevs, blockdevs, tables.get("blockdev", []), devices, directory)
 
 
 def _entries(

@@ -13,6 +13,7 @@ from typing import Any, Final
 from asyncemu.config.describe import one_line
 from asyncemu.machine import MachineOptions
 from asyncemu.machine.iothreads import IOThreadOptions
+from asyncemu.machine.throttle_groups import ThrottleGroupOptions
 from asyncemu.plain_options import AnyOptions
 from asyncemu.plain_options_pydantic import model_of
 from asyncemu.plugin_options import DRIVER_KEY, IDENTITY_KEY
@@ -42,10 +43,11 @@ def vm_schema(kinds: tuple[str, ...] = ("chardev", "blockdev", "device")) -> dic
             },
         }
         properties[kind] = {"type": "array", "items": {"$ref": f"#/$defs/{kind}"}}
-    iothread = _options_schema(IOThreadOptions, "iothread", definitions)
-    iothread["properties"] = {**_identity("iothread"), **iothread["properties"]}
-    iothread["required"] = ["id"]
-    properties["iothread"] = {"type": "array", "items": iothread}
+    for kind, options_type in (("iothread", IOThreadOptions), ("throttle-group", ThrottleGroupOptions)):
+        entry = _options_schema(options_type, kind, definitions)
+        entry["properties"] = {**_identity(kind), **entry["properties"]}
+        entry["required"] = ["id"]
+        properties[kind] = {"type": "array", "items": entry}
     return {
         "$schema": DIALECT,
         "title": "asyncemu: vm.toml",

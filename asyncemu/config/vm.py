@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from asyncemu.block.throttle.config import ThrottleConfig
 from asyncemu.loop import AioContext, Clocks, IOThreadParameters
 from asyncemu.machine import Machine, MachineOptions
 from asyncemu.plugin_options import Configured
@@ -20,6 +21,8 @@ class VmConfig:
     machine: MachineOptions
     #: By id.
     iothreads: Mapping[str, IOThreadParameters]
+    #: Their limits, by id.
+    throttle_groups: Mapping[str, ThrottleConfig]
     chardevs: Sequence[Configured]
     blockdevs: Sequence[Configured]
     #: ``blockdevs`` as they were written: the block graph makes nodes of nested tables when it opens them.
@@ -34,6 +37,7 @@ class VmConfig:
             context,
             self.machine,
             iothreads=self.iothreads,
+            throttle_groups=self.throttle_groups,
             chardevs=self.chardevs,
             blockdevs=self.blockdev_tables,
             devices=self.devices,

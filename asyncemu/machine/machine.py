@@ -36,6 +36,7 @@ from asyncemu.vcpu.sbi import Sbi
 from asyncemu.vcpu.tcg.riscv import RiscvCpu
 
 if TYPE_CHECKING:
+    from asyncemu.block.throttle.config import ThrottleConfig
     from asyncemu.machine.qtest import QtestServer
 
 log = logging.getLogger("asyncemu.machine")
@@ -75,6 +76,7 @@ class Machine:
         options: MachineOptions,
         *,
         iothreads: Mapping[str, IOThreadParameters] | None = None,
+        throttle_groups: Mapping[str, ThrottleConfig] | None = None,
         chardevs: Sequence[Configured] = (),
         blockdevs: Sequence[Mapping[str, Any]] = (),
         devices: Sequence[Configured] = (),
@@ -94,6 +96,7 @@ class Machine:
         self._qtest: QtestServer | None = None
         self.exited: asyncio.Future[ExitReason] = context.loop.create_future()
         self._iothread_parameters = iothreads or {}
+        self._throttle_groups = throttle_groups or {}
         self._configured = (chardevs, blockdevs, devices)
         self._resetting: asyncio.Task[None] | None = None
         self._stopping: asyncio.Task[None] | None = None
@@ -120,6 +123,8 @@ class Machine:
             home, _ = homes.get(configured.identity, ("", ""))
             await self._add_chardev(configured, f"chardev[{index}]", self._context_of(home))
         self._undo.push_async_callback(self.block.close)
+        if self._throttle_groups:
+            self._add_throttle_groups()
         for index, table in enumerate(blockdevs):
             await self.block.add_table(table, f"blockdev[{index}]")
         for index, configured in enumerate(devices):
@@ -147,6 +152,13 @@ class Machine:
         except (OSError, RuntimeError) as error:
             raise ConfigError(where, f"the host has no thread or descriptors for it: {error}", "use fewer") from error
         self.iothreads[name] = iothread
+
+    def _add_throttle_groups(self) -> None:
+        groups = self.block.throttle_groups
+        # A machine that is driven from outside has no time of its own.
+        groups.clock = self.clocks.virtual if self.options.qtest else self.clocks.realtime
+        for index, (name, config) in enumerate(self._throttle_groups.items()):
+            groups.add(name, config, f"throttle-group[{index}]")
 
     def _context_of(self, iothread: str) -> AioContext:
         """The context that an option ``iothread`` means; empty: the main one."""

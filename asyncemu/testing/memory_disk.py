@@ -15,6 +15,7 @@ import os
 
 from asyncemu.block.driver import BlockDriver, BlockDriverOptions
 from asyncemu.block.iovec import aligned
+from asyncemu.block.types import Preallocation
 from asyncemu.memory.buffers import Buffers
 from asyncemu.plain_options import option
 from asyncemu.size import Size
@@ -28,6 +29,7 @@ class MemoryDiskOptions(BlockDriverOptions):
     memory_alignment: int = option(
         default=1, ge=1, description="Buffer addresses that it insists on, in bytes; a page at most."
     )
+    growable: bool = option(default=False, description="Writes past the end make it longer, as they do a file.")
 
 
 class MemoryDisk(BlockDriver[MemoryDiskOptions], name="memory"):
@@ -41,6 +43,7 @@ class MemoryDisk(BlockDriver[MemoryDiskOptions], name="memory"):
         self.data = bytearray(self.options.size)
         self.limits.request_alignment = self.options.request_alignment
         self.limits.memory_alignment = self.options.memory_alignment
+        self.growable = self.options.growable
         #: Cleared, requests wait at their beginning until it is set; in the node's home, both.
         self.gate = asyncio.Event()
         self.gate.set()
@@ -71,6 +74,17 @@ class MemoryDisk(BlockDriver[MemoryDiskOptions], name="memory"):
         await self._begin("write_zeroes", offset, length)
         self._store(offset, bytes(length))
 
+    async def truncate(self, size: int, *, exact: bool, preallocation: Preallocation, zero: bool) -> int:
+        """What is new is zero."""
+        await self._begin("truncate", 0, 0)
+        del self.data[size:]
+        self.data.extend(bytes(size - len(self.data)))
+        return size
+
+    def has_zero_init(self) -> bool:
+        """It is."""
+        return True
+
     async def attach_context(self) -> None:
         """The gate is the loop's where it was waited for."""
         was_open = self.gate.is_set()
@@ -84,6 +98,8 @@ class MemoryDisk(BlockDriver[MemoryDiskOptions], name="memory"):
         self.closed = True
 
     def _store(self, offset: int, data: bytes) -> None:
+        if self.growable:
+            self.data.extend(bytes(max(offset + len(data) - len(self.data), 0)))
         kept = data[: len(self.data) - offset]
         self.data[offset : offset + len(kept)] = kept
 
@@ -92,7 +108,9 @@ class MemoryDisk(BlockDriver[MemoryDiskOptions], name="memory"):
         alignment = self.limits.request_alignment
         assert not self.closed, "request after close"
         assert not (offset % alignment or length % alignment), f"{method} of {length} bytes at {offset} is not aligned"
-        assert offset >= 0 and offset + length <= -(-len(self.data) // alignment) * alignment, "out of bounds"
+        room = -(-len(self.data) // alignment) * alignment
+        grows = self.growable and method in ("pwritev", "write_zeroes")
+        assert offset >= 0 and (grows or offset + length <= room), f"{method} out of bounds"
         if buffers is not None and self.limits.memory_alignment > 1:
             assert aligned(buffers, self.limits.memory_alignment, alignment), f"{method}: buffers are not aligned"
         if not self.gate.is_set():

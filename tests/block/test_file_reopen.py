@@ -69,7 +69,7 @@ async def test_reopen_read_only_and_back(graph: BlockGraph, image: Path) -> None
 async def test_reopen_read_only_under_a_writer_is_refused(graph: BlockGraph, image: Path) -> None:
     backend = await used(graph, await opened(graph), WRITE)
     count = descriptors()
-    with pytest.raises(ConfigError, match="Read-only block node .* cannot support read-write users"):
+    with pytest.raises(ConfigError, match=r"Read-only block node .* cannot support read-write users"):
         await reopen(graph, {backend.node: {"read-only": True}}, keep=True)
     await backend.pwrite(0, b"x")
     assert (mode(backend.node), descriptors()) == ("rw", count)
@@ -151,7 +151,7 @@ async def test_reopen_of_the_second_node_fails_and_the_first_is_as_it_was(graph:
     )
     writer = await used(graph, second, WRITE)
     count = descriptors()
-    with pytest.raises(ConfigError, match="Read-only block node .* cannot support read-write users"):
+    with pytest.raises(ConfigError, match=r"Read-only block node .* cannot support read-write users"):
         await reopen(graph, {first: {"read-only": True}, second: {"read-only": True}}, keep=True)
     assert (mode(first), mode(second), descriptors()) == ("rw", "rw", count)
     await first.pwrite_sync(0, b"x")

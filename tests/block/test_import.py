@@ -11,7 +11,17 @@ import pytest
 from asyncemu.builtin import BUILTIN
 
 #: Each takes many milliseconds, or has no business in a tool.
-HEAVY = ("pydantic", "pydantic_core", "uvloop", "unicorn", "pathlib", "json", "fractions", "importlib.metadata", "tomllib")
+HEAVY = (
+    "pydantic",
+    "pydantic_core",
+    "uvloop",
+    "unicorn",
+    "pathlib",
+    "json",
+    "fractions",
+    "importlib.metadata",
+    "tomllib",
+)
 
 
 def loaded(*modules: str) -> list[str]:

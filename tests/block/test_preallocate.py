@@ -165,9 +165,7 @@ async def test_file_that_can_not_provide_grows_by_itself(
 
 async def test_writes_at_once_all_arrive(graph: BlockGraph, path: Path) -> None:
     backend = await user(graph, await preallocating(graph))
-    writes = [
-        start(graph.context, backend.pwrite(number * 3000, bytes([number + 1]) * 3000)) for number in range(30)
-    ]
+    writes = [start(graph.context, backend.pwrite(number * 3000, bytes([number + 1]) * 3000)) for number in range(30)]
     for write in writes:
         await write
     await backend.remove()
@@ -296,9 +294,7 @@ def test_any_requests_leave_what_they_would_without(steps: list[tuple[str, int, 
         runner.run(compare(steps))
 
 
-async def test_error_of_cutting_off_is_told(
-    graph: BlockGraph, path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_error_of_cutting_off_is_told(graph: BlockGraph, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     node = await preallocating(graph)
     backend = await user(graph, node)
     await backend.pwrite(0, b"x" * 100)

@@ -34,7 +34,7 @@ CASES = {
     "unknown table": ("[machin]", ["machin: unknown table; did you mean 'machine'?"]),
     "unknown table of strange name": (
         '["a\\nb"]',
-        [r"'a\nb': unknown table; known: machine, chardev, blockdev, device, iothread"],
+        [r"'a\nb': unknown table; known: machine, chardev, blockdev, device, iothread, throttle-group"],
     ),
     "machine no table": ("machine = 1", ["machine: is not a table"]),
     "list no list": ('[chardev]\nid = "c0"', ["chardev: is not a list of tables; write [[chardev]]"]),
@@ -60,6 +60,28 @@ CASES = {
     "iothread with a pool that can't be": (
         '[[iothread]]\nid = "io0"\nthread-pool-min = 9\nthread-pool-max = 8',
         ["iothread[0]: thread-pool-min 9 is above thread-pool-max 8"],
+    ),
+    # throttle groups
+    "throttle group without an id": (
+        "[[throttle-group]]\nlimits = { iops-total = 1 }",
+        ["throttle-group[0].id: is missing; name it, so that a block node can refer to it"],
+    ),
+    "throttle group twice": (
+        '[[throttle-group]]\nid = "g"\n' * 2,
+        ["throttle-group[1].id: 'g' is the name of throttle-group[0] already; choose another"],
+    ),
+    "throttle group with a misspelt limit": (
+        '[[throttle-group]]\nid = "g"\nlimits = { iops-totl = 1 }',
+        ["throttle-group[0].limits.iops-totl: unknown key; did you mean 'iops-total'?"],
+    ),
+    "throttle group with limits that make no sense": (
+        '[[throttle-group]]\nid = "g"\nlimits = { iops-total-max = 1 }',
+        ["throttle-group[0].limits: bps_max/iops_max require corresponding bps/iops values"],
+    ),
+    "throttle group that is not there, in a table in a table": (
+        '[[throttle-group]]\nid = "slow"\n[[blockdev]]\nnode-name = "top"\ndriver = "raw"\n'
+        'file = { driver = "throttle", throttle-group = "slo", file = { driver = "null-co" } }',
+        ["blockdev[0].file.throttle-group: no throttle-group is named 'slo'; did you mean 'slow'?"],
     ),
     "device in an iothread that is not there": (
         RNG + 'iothread = "io1"\n[[iothread]]\nid = "io0"',

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
@@ -22,7 +23,7 @@ async def graph(context: AioContext) -> AsyncIterator[BlockGraph]:
     await graph.close()
 
 
-async def crash_disk(graph: BlockGraph, **options: int) -> tuple[BlockNode, CrashDisk]:
+async def crash_disk(graph: BlockGraph, **options: Any) -> tuple[BlockNode, CrashDisk]:
     node = await graph.add(CrashDisk, CrashDiskOptions(**options), "disk")
     assert isinstance(node.driver, CrashDisk)
     return node, node.driver

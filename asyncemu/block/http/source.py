@@ -6,10 +6,12 @@ The library is aiohttp, which asyncemu does not need otherwise: ``pip install 'a
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from asyncemu.errors import ConfigError
@@ -64,20 +66,18 @@ class HttpSource:
         if not host:
             raise ConfigError("url", "names no host")
         self._url: URL = url if access.username is None else url.with_user(None)
+        self._proxy = _proxy_for(url.scheme, host)
+        self._proxy_headers = _authorization("proxy-username", access.proxy_username, access.proxy_password)
         # The file's own bytes, not compressed for the way.
-        headers = {"Accept-Encoding": "identity"}
+        self._headers = {"Accept-Encoding": "identity"}
+        self._headers |= _authorization("username", access.username, access.password)
         if access.cookie:
-            headers["Cookie"] = access.cookie
+            self._headers["Cookie"] = access.cookie
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(ssl=access.verify),
             cookie_jar=aiohttp.DummyCookieJar(),
-            headers=headers,
-            auth=_auth(access.username, access.password),
-            proxy_auth=_auth(access.proxy_username, access.proxy_password),
             timeout=aiohttp.ClientTimeout(total=access.timeout or None),
             auto_decompress=False,
-            # Proxies of the environment, as curl does.
-            trust_env=True,
         )
 
     async def size(self) -> int:
@@ -118,30 +118,49 @@ class HttpSource:
     async def _request(self, method: str, headers: dict[str, str]) -> AsyncIterator[aiohttp.ClientResponse]:
         import aiohttp
 
+        began = monotonic()
         try:
-            async with self._session.request(method, self._url, headers=headers, allow_redirects=True) as response:
+            async with self._session.request(
+                method,
+                self._url,
+                headers=self._headers | headers,
+                proxy=self._proxy,
+                proxy_headers=dict(self._proxy_headers),
+            ) as response:
                 if response.status >= _FIRST_ERROR:
                     raise HttpError(f"The requested URL returned error: {response.status}")
                 yield response
         except TimeoutError:
-            raise HttpError(f"Operation timed out after {self._access.timeout} seconds") from None
+            raise HttpError(f"Operation timed out after {_ms(began)} milliseconds") from None
         except aiohttp.ClientConnectorDNSError as error:
             raise HttpError(f"Could not resolve host: {error.host}") from error
         except aiohttp.ClientConnectorCertificateError as error:
             raise HttpError(f"SSL certificate problem: {error.certificate_error}") from error
         except aiohttp.ClientConnectorError as error:
-            reason = error.strerror or error
-            raise HttpError(f"Failed to connect to {error.host} port {error.port}: {reason}") from error
+            problem = f"Failed to connect to {error.host} port {error.port} after {_ms(began)} ms"
+            raise HttpError(f"{problem}: Couldn't connect to server") from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise HttpError(str(error) or type(error).__name__) from error
 
 
-def _auth(username: str | None, password: str) -> aiohttp.BasicAuth | None:
-    if username is None:
-        return None
-    import aiohttp
+def _ms(began: float) -> int:
+    """Since ``began``, which monotonic() said."""
+    return int((monotonic() - began) * 1000)
 
-    try:
-        return aiohttp.BasicAuth(username, password, encoding="utf-8")
-    except ValueError as error:
-        raise ConfigError("username", str(error)) from error
+
+def _authorization(option_name: str, username: str | None, password: str) -> dict[str, str]:
+    """The header field of RFC 7617, or none. ConfigError: there can't be such a name."""
+    if username is None:
+        return {}
+    if ":" in username:
+        raise ConfigError(option_name, "has a colon, which no user name can have")
+    credentials = base64.b64encode(f"{username}:{password}".encode()).decode()
+    return {"Authorization": f"Basic {credentials}"}
+
+
+def _proxy_for(scheme: str, host: str) -> str | None:
+    """What the environment says, as curl asks it: ``http_proxy``, ``no_proxy`` and so on."""
+    from urllib.request import getproxies_environment, proxy_bypass_environment
+
+    proxy = getproxies_environment().get(scheme)
+    return None if proxy is None or proxy_bypass_environment(host) else proxy

@@ -59,7 +59,11 @@ def node_name(
     strong = _strong_options(driver, written, children)
     shown = {slot: child for slot, child in children.items() if slot != "backing" or backing_overridden}
     # The last first: QEMU shows those that share a bucket of its hash table in the order in which they were written.
-    options: dict[str, Any] = {**dict(list(strong.items())[::-1]), "driver": driver, **{slot: child.options for slot, child in shown.items()}}
+    options: dict[str, Any] = {
+        **dict(list(strong.items())[::-1]),
+        "driver": driver,
+        **{slot: child.options for slot, child in shown.items()},
+    }
     if backing_overridden and "backing" not in children:
         options["backing"] = None
     if driver in _EXACT:

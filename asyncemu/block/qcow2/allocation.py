@@ -15,8 +15,7 @@ QEMU: qcow2_alloc_host_offset, QCowL2Meta, handle_dependencies.
 from __future__ import annotations
 
 from array import array
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from asyncemu.block.qcow2.entries import (
     ALL_ALLOCATED,
@@ -41,24 +40,39 @@ if TYPE_CHECKING:
 _MAX_CLUSTERS: Final = 1 << 18
 
 
-@dataclass(eq=False, slots=True)
 class Allocation:
-    """``clusters`` host clusters at ``host`` that the L2 table will name for the guest clusters from ``guest`` on."""
+    """``clusters`` host clusters at ``host`` that the L2 table will name for the guest clusters from ``guest`` on.
 
-    guest: int
-    host: int
-    clusters: int
-    #: The L2 table names these host clusters already: only what it says of them changes.
-    kept: bool
-    #: Guest bytes that will be valid when it is linked: copy-on-write around the data [start, end).
-    start: int
-    end: int
-    data_start: int
-    data_end: int
-    #: There are no data: with extended L2 entries, the subclusters stay what they are.
-    preallocates: bool = False
-    #: Those who wait for it to be over.
-    waiting: CoQueue = field(default_factory=CoQueue)
+    ``kept``: it names these host clusters already, and only what it says of them changes. [start, end) are the guest
+    bytes that will be valid when it is linked: copy-on-write around the data [data_start, data_end).
+    """
+
+    __slots__ = (
+        "clusters",
+        "data_end",
+        "data_start",
+        "end",
+        "guest",
+        "host",
+        "kept",
+        "preallocates",
+        "start",
+        "waiting",
+    )
+
+    def __init__(
+        self, guest: int, host: int, clusters: int, kept: bool, valid: tuple[int, int], data: tuple[int, int]
+    ) -> None:
+        self.guest = guest
+        self.host = host
+        self.clusters = clusters
+        self.kept = kept
+        self.start, self.end = valid
+        self.data_start, self.data_end = data
+        #: There are no data: with extended L2 entries, the subclusters stay what they are.
+        self.preallocates = False
+        #: Those who wait for it to be over.
+        self.waiting = CoQueue()
 
     @property
     def needs_copy(self) -> bool:
@@ -66,8 +80,7 @@ class Allocation:
         return self.start < self.data_start or self.data_end < self.end
 
 
-@dataclass(slots=True)
-class WritePart:
+class WritePart(NamedTuple):
     """The first ``length`` bytes of a write go to ``host`` in the data file."""
 
     host: int
@@ -152,7 +165,7 @@ class Allocator:
         start = in_cluster if kinds[0] == NORMAL else in_cluster & ~grain
         stop = end if kinds[-1] == NORMAL else (end + grain) & ~grain
         allocation = Allocation(
-            guest, host, clusters, True, guest + start, guest + stop, guest + in_cluster, guest + end
+            guest, host, clusters, True, (guest + start, guest + stop), (guest + in_cluster, guest + end)
         )
         self.in_flight.append(allocation)
         return WritePart(host + in_cluster, end - in_cluster, allocation)
@@ -185,7 +198,7 @@ class Allocator:
             if not host:
                 raise await image.corruption("Preventing invalid allocation of data cluster at offset 0")
         allocation = Allocation(
-            guest, host, clusters, False, guest + start, guest + stop, guest + in_cluster, guest + end
+            guest, host, clusters, False, (guest + start, guest + stop), (guest + in_cluster, guest + end)
         )
         self.in_flight.append(allocation)
         return WritePart(host + in_cluster, end - in_cluster, allocation)

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import errno
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from asyncemu.block.qcow2.constants import MAX_BACKING_NAME
@@ -22,5 +21,5 @@ async def change_backing_file(image: Image, backing_file: str, backing_format: s
     if len(as_bytes(backing_file)) > MAX_BACKING_NAME:
         raise OSError(errno.EINVAL, "the backing file's name is too long")
     await image.begin_write()
-    extensions = replace(image.area.extensions, backing_format=backing_format if backing_file else "")
-    await image.update_area(replace(image.area, extensions=extensions, backing_file=backing_file))
+    extensions = image.area.extensions._replace(backing_format=backing_format if backing_file else "")
+    await image.update_area(image.area._replace(extensions=extensions, backing_file=backing_file))

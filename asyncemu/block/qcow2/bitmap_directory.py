@@ -9,8 +9,7 @@ not saved. One without the flag does not follow changes, and stays valid.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from asyncemu.block.qcow2.errors import BadImage
 
@@ -26,8 +25,7 @@ _MAX_NAME: Final = 1023
 _MAX_TABLE_ENTRIES: Final = 0x800_0000
 
 
-@dataclass(frozen=True, slots=True)
-class Bitmap:
+class Bitmap(NamedTuple):
     """One entry; offsets in bytes."""
 
     table_offset: int

@@ -78,19 +78,17 @@ async def metadata_preallocated(image: Image) -> bool:
         stored = await file.node.driver.allocated_size()
     except (OSError, BlockError):
         return True
-    # What is stored must be more than what is in use, by this measure, to be sure.
-    in_use = 0
-    limit = stored >> geometry.cluster_bits
+    # With some room for what else the file system stores.
+    stored_clusters = stored >> geometry.cluster_bits
+    limit = max(stored_clusters * 10 // 9, stored_clusters + 2)
     clusters = geometry.clusters(file.size)
-    if clusters <= limit:
-        return False
-    entries = geometry.refcount_block_entries
+    in_use = 0
     async with image.lock:
-        for first in range(0, clusters, entries):
+        for first in range(0, clusters, geometry.refcount_block_entries):
             block = await image.refcounts.block_of(first)
             if block is not None:
-                count = min(entries, clusters - first)
-                in_use += count - sum(not value for value in image.refcounts.codec.values(block.payload, 0, count))
-                if in_use > limit:
-                    return True
+                end = min(geometry.refcount_block_entries, clusters - first)
+                in_use += image.refcounts.codec.count_used(block.payload, end)
+            if in_use >= limit:
+                return True
     return False

@@ -7,8 +7,7 @@ entries".
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from asyncemu.block.qcow2.constants import MIN_CLUSTER_BITS
 from asyncemu.block.qcow2.geometry import Geometry
@@ -23,8 +22,7 @@ _MIN_REFCOUNT_TABLES: Final = 4
 _SMALL_ENTRY: Final = 4096
 
 
-@dataclass(frozen=True, slots=True)
-class CacheSizes:
+class CacheSizes(NamedTuple):
     """Tables in each cache, and the bytes of an entry of the L2 cache; that of the other is a cluster."""
 
     l2_tables: int

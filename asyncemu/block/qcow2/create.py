@@ -10,14 +10,14 @@ from __future__ import annotations
 import errno
 import struct
 from array import array
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from asyncemu.block.child import BlockChild
 from asyncemu.block.qcow2.cache_sizes import cache_sizes
 from asyncemu.block.qcow2.compression import zstd_module
 from asyncemu.block.qcow2.constants import MAX_BACKING_NAME, ZSTD
-from asyncemu.block.qcow2.creation_options import CheckedCreation, Qcow2Creation, checked
+from asyncemu.block.qcow2.creation_check import CheckedCreation, checked
+from asyncemu.block.qcow2.creation_options import Qcow2Creation
 from asyncemu.block.qcow2.extensions import Extensions, as_bytes
 from asyncemu.block.qcow2.geometry import Geometry
 from asyncemu.block.qcow2.header import Header
@@ -100,10 +100,9 @@ async def _grow(image: Image, wanted: CheckedCreation) -> None:
 
 
 async def _set_backing_file(image: Image, options: Qcow2Creation) -> None:
-    area = replace(
-        image.area,
+    area = image.area._replace(
         backing_file=options.backing_file,
-        extensions=replace(image.area.extensions, backing_format=options.backing_fmt),
+        extensions=image.area.extensions._replace(backing_format=options.backing_fmt),
     )
     try:
         if len(as_bytes(options.backing_file)) > MAX_BACKING_NAME:

@@ -47,6 +47,7 @@ async def discard(image: Image, offset: int, length: int) -> None:
         await image.data_file.write_zeroes(offset, length, MAY_UNMAP)
     async with image.lock:
         await discard_clusters(image, offset, end, DISCARD_REQUEST, full=False)
+        await image.refcounts.reuse_freed()
 
 
 async def discard_clusters(image: Image, start: int, end: int, reason: int, *, full: bool) -> None:

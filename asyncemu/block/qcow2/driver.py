@@ -17,7 +17,7 @@ from asyncemu.block.qcow2.creation_options import Qcow2Creation
 from asyncemu.block.qcow2.image import Image
 from asyncemu.block.qcow2.opening import open_image
 from asyncemu.block.qcow2.options import Qcow2Options
-from asyncemu.block.types import BlockStatus, ImageInfo, Preallocation, Reopening
+from asyncemu.block.types import BlockStatus, ImageInfo, Measurement, Preallocation, Reopening
 from asyncemu.memory.buffers import Buffers
 from asyncemu.plain_options import PlainOptions
 
@@ -124,7 +124,7 @@ class Qcow2Driver(BlockDriver[Qcow2Options], name="qcow2"):
 
     async def flush_to_os(self) -> None:
         self.image.check_usable()
-        await self.image.metadata.write()
+        await self.image.write_caches()
 
     async def block_status(self, offset: int, length: int, want_zero: bool) -> BlockStatus:
         from asyncemu.block.qcow2.block_status import block_status, metadata_preallocated
@@ -180,3 +180,10 @@ class Qcow2Driver(BlockDriver[Qcow2Options], name="qcow2"):
 
         assert isinstance(options, Qcow2Creation)
         await create(file, options)
+
+    @classmethod
+    async def measure(cls, options: PlainOptions, source: BlockBackend | None) -> Measurement:
+        from asyncemu.block.qcow2.measure import measure
+
+        assert isinstance(options, Qcow2Creation)
+        return await measure(options, source)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Making an image empty: all reads come from the backing file again. QEMU: qcow2_make_empty.
 
-Where nothing else is in the file (snapshots, bitmaps), it becomes what a new image is, and as short. The image is marked
-dirty meanwhile: after a crash its refcounts are counted anew.
+Where nothing else is in the file (snapshots, bitmaps), it becomes what a new image is, and as short. The image is
+marked dirty meanwhile: after a crash its refcounts are counted anew.
 """
 
 from __future__ import annotations
@@ -65,9 +65,7 @@ async def _start_anew(image: Image, clusters: int) -> None:
     await file.flush()
     fields = struct.pack(">QQI", _FIRST_CLUSTERS * size, size, 1)
     await file.pwrite_sync(_TABLE_FIELDS_OFFSET, fields)
-    image.set_header(
-        l1_table_offset=_FIRST_CLUSTERS * size, refcount_table_offset=size, refcount_table_clusters=1
-    )
+    image.set_header(l1_table_offset=_FIRST_CLUSTERS * size, refcount_table_offset=size, refcount_table_clusters=1)
     image.l1.offset = _FIRST_CLUSTERS * size
     await _reset_refcounts(image, clusters)
     await image.mark_clean()

@@ -7,8 +7,7 @@ qcow2.txt, "Header extensions" and the sections behind it.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from asyncemu.block.qcow2.constants import CRYPT_LUKS
 from asyncemu.block.qcow2.errors import BadImage
@@ -35,8 +34,7 @@ _MAX_BITMAP_DIRECTORY_SIZE: Final = 1024 * _MAX_BITMAPS
 _ROOM_BESIDE_FEATURE_NAMES: Final = 4096
 
 
-@dataclass(frozen=True, slots=True)
-class BitmapsExtension:
+class BitmapsExtension(NamedTuple):
     """Where the bitmap directory is; sizes and offsets in bytes."""
 
     nb_bitmaps: int
@@ -44,16 +42,14 @@ class BitmapsExtension:
     directory_offset: int
 
 
-@dataclass(frozen=True, slots=True)
-class EncryptionExtension:
+class EncryptionExtension(NamedTuple):
     """Where the LUKS header is, in bytes."""
 
     offset: int
     length: int
 
 
-@dataclass(frozen=True, slots=True)
-class Extensions:
+class Extensions(NamedTuple):
     """All extensions of an image. Names are decoded with ``surrogateescape``: any bytes survive."""
 
     backing_format: str = ""

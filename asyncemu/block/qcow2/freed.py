@@ -14,7 +14,6 @@ been seen at zero, one after the other, with new requests counted on the other o
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 # Why clusters are freed decides whether the file below hears of it. QEMU: QCOW2_DISCARD_*.
@@ -25,13 +24,16 @@ DISCARD_SNAPSHOT: Final = 3
 DISCARD_OTHER: Final = 4
 
 
-@dataclass(slots=True)
 class FreedRange:
     """``count`` clusters from ``first`` on lose one reference each."""
 
-    first: int
-    count: int
-    reason: int
+    __slots__ = ("count", "first", "reason")
+
+    def __init__(self, first: int, count: int, reason: int) -> None:
+        self.first = first
+        self.count = count
+        #: DISCARD_*.
+        self.reason = reason
 
 
 class RequestEpochs:

@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import errno
 import struct
-from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from asyncemu.block.qcow2.constants import (
     COMPRESSION_NAMES,
@@ -51,8 +50,7 @@ SNAPSHOT_FIELDS_OFFSET: Final = 60  # nb_snapshots, snapshots_offset
 INCOMPATIBLE_OFFSET: Final = 72
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
+class Header(NamedTuple):
     """All fields, under the spec's names. Offsets and sizes in bytes."""
 
     version: int = 3
@@ -104,7 +102,7 @@ class Header:
 
     def replaced(self, **changes: Any) -> Header:
         """A copy with other values of these fields."""
-        return replace(self, **changes)
+        return self._replace(**changes)
 
 
 def parse_header(data: bytes) -> Header:

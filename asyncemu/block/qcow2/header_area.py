@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from asyncemu.block.qcow2.errors import BadImage
 from asyncemu.block.qcow2.extensions import Extensions, as_bytes, extensions_bytes, parse_extensions
@@ -23,17 +22,16 @@ _FIRST_READ: Final = 4096
 Read = Callable[[int, int], Coroutine[Any, Any, bytes | bytearray]]
 
 
-@dataclass(frozen=True, slots=True)
-class HeaderArea:
+class HeaderArea(NamedTuple):
     """The three parts."""
 
     header: Header
-    extensions: Extensions = Extensions()  # noqa: RUF009  # frozen
+    extensions: Extensions = Extensions()
     backing_file: str = ""
 
     def replaced(self, **changes: Any) -> HeaderArea:
         """A copy with other values of these fields of the header."""
-        return replace(self, header=replace(self.header, **changes))
+        return self._replace(header=self.header._replace(**changes))
 
 
 async def read_header_area(read: Read) -> HeaderArea:
@@ -83,5 +81,5 @@ def area_bytes(area: HeaderArea) -> tuple[HeaderArea, bytes]:
     data = header_bytes(header) + tail + name
     if len(data) > header.cluster_size:
         raise OSError(errno.ENOSPC, "No space left in the file header")
-    stored = replace(area, header=header, extensions=replace(extensions, stale_bitmaps=False))
+    stored = area._replace(header=header, extensions=extensions._replace(stale_bitmaps=False))
     return stored, data.ljust(header.cluster_size, b"\0")

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import errno
 import struct
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from asyncemu.block.child import BlockChild
@@ -112,6 +111,11 @@ class Image:
         """The disk has another size: so may the L2 cache, which need not hold more tables than there are."""
         size = self.geometry.round_up(self.geometry.clusters(self.header.size) * 8 * self.geometry.entry_words)
         self.l2_cache.resize(max(2, min(self.l2_cache_bytes, size) // self.l2_tables.slice_size))
+
+    @property
+    def external_data(self) -> BlockChild | None:
+        """The external data file; None: there is none, or it is not open (a new image, or only its information)."""
+        return self.data_file if self.data_file is not self.file else None
 
     @property
     def vm_state_offset(self) -> int:
@@ -278,6 +282,13 @@ class Image:
 
         logging.getLogger("asyncemu.block.qcow2").warning("%s", message)
 
+    async def write_caches(self) -> None:
+        """What has changed is in the file, in order; freed clusters may be used again. QEMU: qcow2_write_caches."""
+        await self.metadata.write()
+        if self.refcounts.freed.any_stable:
+            async with self.lock:
+                await self.refcounts.settle()
+
     # ---- the end
 
     async def finish(self) -> None:
@@ -298,5 +309,5 @@ class Image:
 
     async def with_bitmaps_dropped(self) -> None:
         """The bitmaps extension can't be used: say so, the spec's way."""
-        area = replace(self.area, extensions=replace(self.area.extensions, bitmaps=None))
+        area = self.area._replace(extensions=self.area.extensions._replace(bitmaps=None))
         await self.update_area(area)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import os
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from asyncemu.block.child import BlockChild
@@ -170,7 +169,7 @@ async def _clear_unknown_autoclear(image: Image) -> None:
     bits from this field first." """
     known = image.header.autoclear_features & features.KNOWN_AUTOCLEAR
     if image.header.version >= 3 and known != image.header.autoclear_features:
-        area = replace(image.area, header=image.header.replaced(autoclear_features=known))
+        area = image.area.replaced(autoclear_features=known)
         try:
             await image.update_area(area)
             await image.file.flush()

@@ -33,8 +33,9 @@ async def preallocate_metadata(image: Image, start: int, end: int, mode: Preallo
         last = part.host + part.length
         position += part.length
     # Reads must not hit the end of the file.
-    if last > image.data_file.size:
-        await image.data_file.truncate(last, preallocation="off" if mode == "metadata" else mode)
+    target = image.external_data if image.geometry.has_data_file else image.file
+    if target is not None and last > target.size:
+        await target.truncate(last, preallocation="off" if mode == "metadata" else mode)
 
 
 async def preallocate_storage(image: Image, start: int, end: int, mode: Preallocation) -> None:
@@ -62,7 +63,8 @@ async def preallocate_storage(image: Image, start: int, end: int, mode: Prealloc
     while clusters:
         count = min(clusters, image.l2_tables.slice_end(position) - position >> geometry.cluster_bits)
         length = count << geometry.cluster_bits
-        allocation = Allocation(position, host, count, False, position, position + length, position, position + length)
+        whole = position, position + length
+        allocation = Allocation(position, host, count, False, whole, whole)
         allocation.preallocates = True
         image.allocator.in_flight.append(allocation)
         await image.allocator.link(allocation)

@@ -110,7 +110,7 @@ class Refcounts:
         image = self._image
         if image.file.debugged:
             await image.file.debug_event("cluster_alloc")
-        await self._reuse_freed()
+        await self.reuse_freed()
         count = self._geometry.clusters(length)
         while True:
             first = await self.find_free(count)
@@ -119,7 +119,8 @@ class Refcounts:
             if await self.take(first, count):
                 return first << self._geometry.cluster_bits
 
-    async def _reuse_freed(self) -> None:
+    async def reuse_freed(self) -> None:
+        """Freed clusters that may be used again are free now; a flush sees to that when there are too many others."""
         freed = self.freed
         if freed.fresh_clusters << self._geometry.cluster_bits > _MAX_FRESH:
             await self._image.metadata.write()

@@ -58,6 +58,9 @@ class RefcountCodec(Protocol):
     def last_used(self, payload: Any, end: int) -> int:
         """The last index before ``end`` with another refcount than 0, or -1."""
 
+    def count_used(self, payload: Any, end: int) -> int:
+        """How many before ``end`` have another refcount than 0."""
+
     def byte_range(self, start: int, end: int) -> tuple[int, int]:
         """The bytes, to multiples of 8, that hold the entries [start, end)."""
 
@@ -124,6 +127,9 @@ class WideRefcounts(WordCodec):
         used = payload[:end].tobytes().rstrip(b"\0")
         return -(-len(used) // self.itemsize) - 1
 
+    def count_used(self, payload: array[int], end: int) -> int:
+        return end - payload[:end].count(0)
+
     def byte_range(self, start: int, end: int) -> tuple[int, int]:
         return start * self.itemsize & ~7, -(-end * self.itemsize // 8) * 8
 
@@ -134,7 +140,16 @@ class WideRefcounts(WordCodec):
 class PackedRefcounts:
     """1, 2 or 4 bits: several in a byte, the first in its lowest bits. The payload is a bytearray, as on disk."""
 
-    __slots__ = ("_bits", "_has_free", "_has_used", "_per_byte", "entries", "maximum", "size")
+    __slots__ = (
+        "_bits",
+        "_has_free",
+        "_has_used",
+        "_per_byte",
+        "_used_of_byte",
+        "entries",
+        "maximum",
+        "size",
+    )
 
     def __init__(self, size: int, order: int) -> None:
         self._bits = 1 << order
@@ -144,6 +159,7 @@ class PackedRefcounts:
         self.maximum = (1 << self._bits) - 1
         with_free = bytes(byte for byte in range(256) if 0 in self._split(byte))
         self._has_free = re.compile(b"[" + re.escape(with_free) + b"]", re.DOTALL)
+        self._used_of_byte = [(byte, sum(map(bool, self._split(byte)))) for byte in range(1, 256)]
         self._has_used = re.compile(rb"[^\0]", re.DOTALL)
 
     def _split(self, byte: int) -> list[int]:
@@ -199,6 +215,11 @@ class PackedRefcounts:
             used = payload[: index // self._per_byte].rstrip(b"\0")
             index = index - 1 if index % self._per_byte else len(used) * self._per_byte - 1
         return index
+
+    def count_used(self, payload: bytearray, end: int) -> int:
+        whole = end // self._per_byte
+        found = sum(payload.count(byte, 0, whole) * used for byte, used in self._used_of_byte)
+        return found + sum(1 for index in range(whole * self._per_byte, end) if self.get(payload, index))
 
     def byte_range(self, start: int, end: int) -> tuple[int, int]:
         return start // self._per_byte & ~7, -(-end // self._per_byte // 8) * 8

@@ -74,9 +74,9 @@ async def _grow(image: Image, size: int, old: int, exact: bool, preallocation: P
     except (OSError, BlockError) as error:
         raise failed("Failed to grow the L1 table", error) from error
     if preallocation == "off":
-        if geometry.has_data_file:
+        if image.external_data is not None:
             raw = bool(image.header.autoclear_features & DATA_FILE_RAW)
-            await image.data_file.truncate(size, exact=exact or raw)
+            await image.external_data.truncate(size, exact=exact or raw)
     elif preallocation == "metadata" or geometry.has_data_file:
         await preallocate_metadata(image, old, size, preallocation)
     else:
@@ -128,8 +128,8 @@ async def _shrink(image: Image, size: int, old: int, exact: bool) -> None:
         await image.flush_caches()
     except (OSError, BlockError) as error:
         raise failed("Failed to reduce the number of L2 tables", error) from error
-    if geometry.has_data_file and image.data_file.size > size:
-        await image.data_file.truncate(size, exact=exact)
+    if image.external_data is not None and image.external_data.size > size:
+        await image.external_data.truncate(size, exact=exact)
     try:
         async with image.lock:
             await _drop_refcount_blocks(image)

@@ -9,8 +9,7 @@ from __future__ import annotations
 import errno
 import struct
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from asyncemu.block.qcow2.constants import MAX_SNAPSHOT_TABLE_SIZE
 from asyncemu.block.qcow2.errors import BadImage
@@ -27,8 +26,7 @@ _PIECE: Final = 64 << 10
 Read = Callable[[int, int], Coroutine[Any, Any, bytes | bytearray]]
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
+class Snapshot(NamedTuple):
     """One entry, under the spec's names; sizes and offsets in bytes."""
 
     l1_table_offset: int
@@ -108,14 +106,16 @@ def snapshot_bytes(snapshot: Snapshot) -> bytes:
     return data + bytes(-len(data) % 8)
 
 
-@dataclass(slots=True)
 class SnapshotTable:
     """What is in memory of it."""
 
-    #: Bytes of the file, and length; 0: none.
-    offset: int = 0
-    size: int = 0
-    snapshots: list[Snapshot] = field(default_factory=list)
+    __slots__ = ("offset", "size", "snapshots")
+
+    def __init__(self, offset: int = 0) -> None:
+        #: Bytes of the file, and length; 0: none.
+        self.offset = offset
+        self.size = 0
+        self.snapshots: list[Snapshot] = []
 
 
 async def read_snapshot_table(read: Read, offset: int, count: int) -> SnapshotTable:

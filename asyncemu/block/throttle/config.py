@@ -54,6 +54,10 @@ class ThrottleConfig:
         """Is anything limited?"""
         return any(bucket.average for bucket in self.buckets)
 
+    def limited(self) -> list[tuple[str, BucketLimit]]:
+        """What is limited, by name."""
+        return [(name, bucket) for name, bucket in zip(BUCKET_NAMES, self.buckets, strict=True) if bucket.average]
+
     def check(self, where: str) -> None:
         """ConfigError, in QEMU's words, when the limits make no sense together."""
         problem = self._conflict() or next(filter(None, map(_bucket_problem, self.buckets)), "")

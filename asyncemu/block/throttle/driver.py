@@ -7,6 +7,7 @@ Reads and writes wait, zero writes and discards count as writes, flushes pass. I
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 from asyncemu.block.driver import BlockDriverOptions
 from asyncemu.block.filter import FilterDriver, FilterOptions
@@ -18,12 +19,15 @@ from asyncemu.block.types import Reopening
 from asyncemu.errors import ConfigError
 from asyncemu.memory.buffers import Buffers
 from asyncemu.plain_options import option
+from asyncemu.plugins import Reference
 
 
 class ThrottleOptions(FilterOptions):
     """Keys of the ``throttle`` driver; QEMU's names, and ``limits``."""
 
-    throttle_group: str = option(default="", description="Id of the [[throttle-group]] whose limits hold.")
+    throttle_group: Annotated[str, Reference("throttle-group")] = option(
+        default="", description="Id of the [[throttle-group]] whose limits hold."
+    )
     limits: ThrottleLimits | None = option(default=None, description="Limits of this node alone, without a group.")
 
 

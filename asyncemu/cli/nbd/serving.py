@@ -13,7 +13,8 @@ import asyncio
 import os
 import signal
 import socket
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final
 
 from asyncemu.block.flags import FUA
 from asyncemu.block.nbd.address import Address, InetAddress, UnixAddress, listen
@@ -33,7 +34,10 @@ if TYPE_CHECKING:
     from asyncemu.block.nbd.tls import TlsCredentials
 
 #: Where it listens, and lists, when nobody says otherwise.
-_ANY_INTERFACE = "0.0.0.0"
+_ANY_INTERFACE: Final = "0.0.0.0"
+
+#: Bytes of a Unix socket's path, with the zero behind it. Linux: unix(7).
+_SUN_PATH: Final = 108
 
 
 def serve(settings: Settings, credentials: TlsCredentials | None, activated: int) -> int:
@@ -47,9 +51,13 @@ def serve(settings: Settings, credentials: TlsCredentials | None, activated: int
 
 
 def address_of(settings: Settings) -> Address:
-    """Where the settings say."""
-    if settings.socket_path is not None:
-        return UnixAddress(settings.socket_path)
+    """Where the settings say. ToolError."""
+    path = settings.socket_path
+    if path is not None:
+        if len(os.fsencode(path)) >= _SUN_PATH:
+            hint = f"Path must be less than {_SUN_PATH} bytes"
+            raise ToolError(f"UNIX socket path '{path}' is too long", hint=hint)
+        return UnixAddress(path)
     return InetAddress(settings.interface or _ANY_INTERFACE, settings.port or DEFAULT_PORT)
 
 
@@ -119,9 +127,11 @@ async def _export(settings: Settings, backend: BlockBackend) -> NbdExport:
 
 
 async def _refuse_bitmap(backend: BlockBackend, name: str) -> None:
-    info = await backend.node.driver.image_info() if backend.node.driver.defines("image_info") else None
-    known = info.format_specific.get("bitmaps") if info is not None and info.format_specific is not None else None
-    if isinstance(known, list) and any(isinstance(each, dict) and each.get("name") == name for each in known):
+    driver = backend.node.driver
+    specific = (await driver.image_info()).format_specific if driver.defines("image_info") else None
+    data = specific.get("data") if specific is not None else None
+    known = data.get("bitmaps", ()) if isinstance(data, Mapping) else ()
+    if any(each["name"] == name for each in known):
         raise ToolError(f"Bitmap '{name}' can't be exported: persistent bitmaps are kept, but not read")
     raise ToolError(f"Bitmap '{name}' is not found")
 

@@ -81,4 +81,6 @@ def _of_config_error(error: ConfigError) -> str:
         return _of_config_error(inner)
     if isinstance(inner, (OSError, HostError)) and error.problem == str(inner):
         return in_qemus_words(inner)
-    return error.problem
+    from asyncemu.block.naming.words import qemu_words
+
+    return qemu_words(error)

@@ -1,61 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What an open image is called in output: its file's name where that says all, else ``json:{...}``.
-
-QEMU: bdrv_refresh_filename, with the options that it calls strong: those that change what is read.
-"""
+"""What an open image is called in output, and what a relative backing file is relative to."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Final
-
 from asyncemu.block.node import BlockNode
-from asyncemu.cli.tools.qemu_json import compact
-
-#: By driver: options that are part of what an image is. Those of other drivers all are.
-_STRONG: Final[Mapping[str, tuple[str, ...]]] = {
-    "raw": ("offset", "size"),
-    "qcow2": (),
-    "file": ("filename",),
-    "host_device": ("filename",),
-}
-
-#: How to open something and not what it is: never part of a name.
-_WEAK: Final = frozenset({"read-only", "auto-read-only", "force-share", "discard", "detect-zeroes", "cache", "backing"})
+from asyncemu.block.node_filename import node_filename
 
 
 def filename_of(node: BlockNode) -> str:
     """The name of the image that ``node`` is."""
-    return plain_name(node) or "json:" + compact(full_options(node))
-
-
-def plain_name(node: BlockNode) -> str:
-    """Its name when that is enough to open it again, else empty."""
-    if node.driver.name in ("file", "host_device"):
-        return str(node.driver.options.filename)
-    edge = node.primary_child
-    if edge is not None and (node.driver.is_format or node.driver.name in ("copy-on-read", "throttle")):
-        own = [key for key in _strong(node) if key != edge.name]
-        return "" if own or not node.driver.is_format else plain_name(edge.node)
-    exact: str = getattr(node.driver, "exact_filename", "")
-    return exact
-
-
-def full_options(node: BlockNode) -> dict[str, Any]:
-    """Options that open it again."""
-    children = {edge.name: full_options(edge.node) for edge in node.children if edge.name != "backing"}
-    return {"driver": node.driver.name, **_strong(node), **children}
-
-
-def _strong(node: BlockNode) -> dict[str, Any]:
-    given: dict[str, Any] = node.driver.options.given()
-    children = {slot.name for slot in node.driver.children}
-    names = _STRONG.get(node.driver.name)
-    return {
-        key: value
-        for key, value in given.items()
-        if key not in _WEAK and key not in children and (names is None or key in names)
-    }
+    return node_filename(node)
 
 
 def full_backing_name(image: str, backing: str) -> str | None:

@@ -26,12 +26,10 @@ from asyncemu.block.types import BlockStatus
 from asyncemu.cli.tools.cache_modes import WRITEBACK, CacheMode
 from asyncemu.cli.tools.failure import ToolError, hint_of, in_qemus_words
 from asyncemu.cli.tools.filenames import filename_of
-from asyncemu.cli.tools.option_strings import nested, split_options
 from asyncemu.cli.tools.runner import ToolSession
 from asyncemu.errors import AsyncemuError, ConfigError
 from asyncemu.memory.buffers import Buffers
 from asyncemu.plugins import find
-
 
 #: Bytes.
 SECTOR: Final = 512
@@ -127,7 +125,12 @@ async def close_image(session: ToolSession, image: Image) -> None:
 
 def image_table(argument: ImageArgument) -> dict[str, Any]:
     """The options of its block node, for BlockGraph.add_table."""
-    table = _table_of_options(argument.text) if argument.image_opts else _table_of_name(argument)
+    from asyncemu.block import image_options
+
+    if argument.image_opts:
+        table = image_options.options_table(argument.text)
+    else:
+        table = image_options.image_table(argument.text, argument.format)
     cache = table.pop("cache", None)
     common: dict[str, object] = {
         "read-only": not argument.writable,
@@ -141,31 +144,6 @@ def image_table(argument: ImageArgument) -> dict[str, Any]:
 
         whole = with_aio(whole, argument.aio)
     return whole
-
-
-def _table_of_options(text: str) -> dict[str, Any]:
-    table = nested(split_options(text, implied_key="file"))
-    if "driver" not in table and "file" not in table:
-        raise ToolError("Must specify either driver or file")
-    return table
-
-
-def _table_of_name(argument: ImageArgument) -> dict[str, Any]:
-    from asyncemu.block.probing import protocol_table
-
-    below = protocol_table(argument.text)
-    if argument.text.startswith("json:"):
-        return below
-    if argument.format is None:
-        return {"file": below}
-    if not _is_format(argument.format):
-        return {**below, "driver": argument.format}
-    return {"driver": argument.format, "file": below}
-
-
-def _is_format(name: str) -> bool:
-    """Is ``name`` a driver over a file? Raises ToolError when it is none at all."""
-    return bool(driver_class(name).is_format)
 
 
 def driver_class(name: str) -> type[BlockDriver[Any]]:

@@ -36,9 +36,7 @@ event = "l2_load"
 """
     errors, states = parse_config(text, "config")
     assert errors == [
-        InjectErrorOptions(
-            event="read_aio", state=2, iotype="read", errno=28, sector=64, once=True, immediately=True
-        ),
+        InjectErrorOptions(event="read_aio", state=2, iotype="read", errno=28, sector=64, once=True, immediately=True),
         InjectErrorOptions(event="l2_load"),
     ]
     assert states == [SetStateOptions(event="write_aio", state=1, new_state=2)]

@@ -189,7 +189,7 @@ async def test_child_permissions_are_taken_and_denied(graph: BlockGraph) -> None
     here = await layers(graph, take_child_perms=["resize", "write-unchanged"], unshare_child_perms=["write"])
     disk = here.disk.node
     other = BlockBackend("other", graph.context, PERM_CONSISTENT_READ | PERM_WRITE, PERM_ALL)
-    with pytest.raises(ConfigError, match="permissions 'write' are both required by .* and unshared by"):
+    with pytest.raises(ConfigError, match=r"permissions 'write' are both required by .* and unshared by"):
         await other.insert(disk)
     reader = BlockBackend("reader", graph.context, PERM_CONSISTENT_READ, PERM_CONSISTENT_READ | PERM_WRITE)
     with pytest.raises(ConfigError, match="permissions 'write unchanged, resize' are both required by"):

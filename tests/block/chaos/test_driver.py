@@ -51,7 +51,7 @@ class Bad:
         self.chaos.power_on()
 
 
-async def bad(graph: BlockGraph, name: str = "bad", **options: Any) -> Bad:
+async def bad(graph: BlockGraph, name: str = "bad", /, **options: Any) -> Bad:
     table = {"driver": "chaos", "node-name": name, "file": {"driver": "memory", "size": SIZE, "discard": "unmap"}}
     table |= {"discard": "unmap", **{key.replace("_", "-"): value for key, value in options.items()}}
     return Bad(await graph.add_table(table, "blockdev[0]"))
@@ -221,7 +221,8 @@ async def test_power_cut_is_the_same_for_the_same_seed(graph: BlockGraph) -> Non
         here = await bad(graph, name, seed=seed, volatile_cache=True, reorder=True)
         rng = random.Random(3)
         requests = [
-            start(graph.context, here.write(rng.randrange(100), number + 1, rng.randrange(1, 9))) for number in range(60)
+            start(graph.context, here.write(rng.randrange(100), number + 1, rng.randrange(1, 9)))
+            for number in range(60)
         ]
         for request in requests:
             await request

@@ -19,7 +19,9 @@ def raw(child: NodeName, **options: object) -> NodeName:
 
 
 def qcow2(child: NodeName, **arguments: Any) -> NodeName:
-    return node_name("qcow2", {"l2-cache-size": "1M", "lazy-refcounts": "on"}, {"file": child}, primary="file", **arguments)
+    return node_name(
+        "qcow2", {"l2-cache-size": "1M", "lazy-refcounts": "on"}, {"file": child}, primary="file", **arguments
+    )
 
 
 def blkdebug(image: NodeName, **options: object) -> NodeName:

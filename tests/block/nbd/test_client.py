@@ -15,7 +15,8 @@ import pytest
 
 from asyncemu.block import BlockGraph, BlockNode, move_nodes
 from asyncemu.block.flags import STATUS_DATA, STATUS_ZERO
-from asyncemu.block.nbd import driver
+from asyncemu.block.nbd import client_session, driver
+from asyncemu.block.nbd.client_session import ClientSession
 from asyncemu.block.nbd.constants import (
     CMD_BLOCK_STATUS,
     CMD_DISC,
@@ -24,6 +25,7 @@ from asyncemu.block.nbd.constants import (
     FLAG_READ_ONLY,
     MAX_REQUESTS,
 )
+from asyncemu.block.nbd.driver import NbdDriver
 from asyncemu.block.nbd.messages import (
     Request,
     block_status_chunk,
@@ -68,14 +70,32 @@ def table(path: Path, **options: Any) -> dict[str, object]:
 
 
 @pytest.fixture
-def open_disk(graph: BlockGraph, fake: FakeServer, clock: Clock) -> Open:
+async def open_disk(graph: BlockGraph, fake: FakeServer, clock: Clock, fake_time: FakeClock) -> AsyncIterator[Open]:
     """Open a disk of the fake server: the node, and the server's side of its connection."""
 
     async def open_disk(**options: Any) -> tuple[BlockNode, FakeClient]:
         client, node = await asyncio.gather(fake.accept(), graph.add_table(table(fake.path, **options), "blockdev"))
+        nodes.append(node)
         return node, client
 
-    return open_disk
+    nodes: list[BlockNode] = []
+    yield open_disk
+    # Nobody answers any more: what is to be flushed is not, once requests don't wait for the server any longer.
+    fake.stop()
+    for node in nodes:
+        if node.name in graph.nodes:
+            removing = asyncio.ensure_future(graph.remove(node))
+            while not removing.done():
+                fake_time.advance(SECOND)
+                await asyncio.sleep(0)
+            with contextlib.suppress(BlockError):
+                await removing
+
+
+def session_of(node: BlockNode) -> ClientSession:
+    """What its driver has."""
+    assert isinstance(node.driver, NbdDriver)
+    return node.driver._session
 
 
 def begin(request: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
@@ -259,7 +279,7 @@ async def test_lost_without_a_delay_fails_at_once_and_comes_back(
     fake.start()
     fake_time.advance(SECOND)
     client = await fake.accept()
-    await until(lambda: node.driver._session._alive())
+    await until(lambda: session_of(node)._alive())
     task = begin(node.pread(0, 512))
     await client.send(data_chunk((await client.request()).cookie, 0, 512) + b"b" * 512)
     assert await task == b"b" * 512
@@ -270,7 +290,7 @@ async def test_lost_with_a_delay_sends_requests_again(open_disk: Open, fake: Fak
     reading, writing = begin(node.pread(0, 512)), begin(node.pwritev(512, Buffers.of(b"w" * 512)))
     await client.request()
     fake.stop()
-    await until(lambda: not node.driver._session._alive())
+    await until(lambda: not session_of(node)._alive())
     later = begin(node.pread(1024, 512))
     await asyncio.sleep(0)
     fake.start()
@@ -293,7 +313,7 @@ async def test_lost_with_a_delay_that_is_over_fails(open_disk: Open, fake: FakeS
     task = begin(node.pread(0, 512))
     await client.request()
     fake.stop()
-    await until(lambda: not node.driver._session._alive())
+    await until(lambda: not session_of(node)._alive())
     fake_time.advance(9 * SECOND)
     await asyncio.sleep(0)
     assert not task.done()
@@ -305,8 +325,6 @@ async def test_lost_with_a_delay_that_is_over_fails(open_disk: Open, fake: FakeS
 async def test_lost_connection_is_tried_after_1_2_4_8_16_16_seconds(
     open_disk: Open, fake: FakeServer, fake_time: FakeClock, fake_clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from asyncemu.block.nbd import client_session
-
     node, _ = await open_disk()
     attempts: list[int] = []
 
@@ -316,7 +334,7 @@ async def test_lost_connection_is_tried_after_1_2_4_8_16_16_seconds(
 
     monkeypatch.setattr(client_session, "connect_to_export", refuse)
     fake.stop()
-    await until(lambda: not node.driver._session._alive())
+    await until(lambda: not session_of(node)._alive())
     for _ in range(50):
         fake_time.advance(SECOND)
         await asyncio.sleep(0)
@@ -343,7 +361,7 @@ async def test_export_that_is_another_one_is_not_taken(
     caplog.set_level(logging.WARNING)
     node, _ = await open_disk()
     fake.stop()
-    await until(lambda: not node.driver._session._alive())
+    await until(lambda: not session_of(node)._alive())
     fake.export = export
     fake.start()
     fake_time.advance(SECOND)
@@ -383,7 +401,7 @@ async def test_open_timeout_ends_a_handshake_that_hangs(
 ) -> None:
     opening = begin(graph.add_table(table(fake.path, **{"open-timeout": 2}), "blockdev"))
     # It is in the queue of clients that nobody takes.
-    await asyncio.sleep(0.01)
+    await asyncio.sleep(0)
     fake_time.advance(2 * SECOND)
     with pytest.raises(ConfigError, match=r"Connection attempt cancelled by other operation$"):
         await opening
@@ -417,8 +435,7 @@ async def test_server_that_breaks_the_protocol_is_not_asked_again(
     fake_time.advance(60 * SECOND)
     with pytest.raises(BlockError):
         await node.pread(0, 512)
-    with pytest.raises(TimeoutError):
-        await asyncio.wait_for(fake.accept(), 0.05)
+    assert session_of(node)._links[0].attempts is None
 
 
 # ---- several connections
@@ -428,7 +445,7 @@ async def test_several_connections_share_the_requests(open_disk: Open, fake: Fak
     fake.export = DISK._replace(flags=DISK.flags | 0x100)
     node, first = await open_disk(connections=2)
     second = await fake.accept()
-    await until(lambda: all(link.connection for link in node.driver._session._links))
+    await until(lambda: all(link.connection for link in session_of(node)._links))
     tasks = [begin(node.pread(512 * number, 512)) for number in range(4)]
     for client in (first, second):
         for _ in range(2):
@@ -440,7 +457,7 @@ async def test_several_connections_share_the_requests(open_disk: Open, fake: Fak
 async def test_several_connections_one_lost_sends_its_requests_on_the_other(open_disk: Open, fake: FakeServer) -> None:
     node, first = await open_disk(connections=2)
     second = await fake.accept()
-    await until(lambda: all(link.connection for link in node.driver._session._links))
+    await until(lambda: all(link.connection for link in session_of(node)._links))
     tasks = [begin(node.pread(512 * number, 512)) for number in range(2)]
     await first.request()
     first.close()
@@ -453,7 +470,7 @@ async def test_several_connections_one_lost_sends_its_requests_on_the_other(open
 async def test_one_connection_where_the_server_does_not_like_several(open_disk: Open, fake: FakeServer) -> None:
     fake.export = DISK._replace(flags=DISK.flags & ~0x100)
     node, _ = await open_disk(connections=4)
-    assert len(node.driver._session._links) == 1
+    assert len(session_of(node)._links) == 1
 
 
 # ---- homes
@@ -477,14 +494,14 @@ async def test_node_moves_while_the_server_is_away(
 ) -> None:
     node, _ = await open_disk()
     fake.stop()
-    await until(lambda: not node.driver._session._alive())
+    await until(lambda: not session_of(node)._alive())
     home, other = node.context, iothreads[0].context
     await move_nodes(node, other)
     await move_nodes(node, home)
     fake.start()
     fake_time.advance(SECOND)
     await fake.accept()
-    await until(lambda: node.driver._session._alive())
+    await until(lambda: session_of(node)._alive())
 
 
 # ---- with our own server

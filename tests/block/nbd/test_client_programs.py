@@ -24,8 +24,11 @@ from asyncemu.block.flags import (
     STATUS_DATA,
     STATUS_ZERO,
 )
+from asyncemu.block.nbd import driver
 from asyncemu.errors import BlockError, ConfigError
+from asyncemu.loop import Clock
 from asyncemu.memory.buffers import Buffers
+from asyncemu.testing.fake_clock import FakeClock
 from tests.block.nbd.programs import running
 
 MIB = 1 << 20
@@ -212,6 +215,31 @@ async def test_several_connections_are_used(graph: BlockGraph, tmp_path: Path) -
         await asyncio.gather(*(backend.pwrite(4096 * number, block) for number, block in enumerate(blocks)))
         await backend.flush()
         assert await backend.pread(0, 100 * 4096) == b"".join(blocks)
+
+
+async def test_server_that_is_started_again_is_found(
+    graph: BlockGraph,
+    disk: Path,
+    tmp_path: Path,
+    fake_time: FakeClock,
+    fake_clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(driver, "realtime_clock", lambda: fake_clock)
+    socket = tmp_path / "server.sock"
+    command = nbdkit(socket, "file", str(disk))
+    async with contextlib.AsyncExitStack() as stack:
+        async with running(socket, *command):
+            backend = await stack.enter_async_context(opened(graph, socket, **{"reconnect-delay": 100}))
+            await backend.pwrite(0, b"before" * 100)
+        requests = [asyncio.ensure_future(backend.pwrite(4096 * number, b"after!" * 100)) for number in range(1, 30)]
+        await asyncio.sleep(0)
+        await stack.enter_async_context(running(socket, *command))
+        fake_time.advance(1_000_000_000)
+        await asyncio.gather(*requests)
+        await backend.flush()
+        assert await backend.pread(0, 600) == b"before" * 100
+        assert await backend.pread(4096 * 29, 600) == b"after!" * 100
 
 
 # ---- TLS

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
 
 from tests.cli.io.conftest import Exercise
@@ -133,7 +131,7 @@ def test_snapshot_leaves_no_temporary_file(raw: Exercise, monkeypatch: pytest.Mo
     monkeypatch.setenv("TMPDIR", str(temporary))
     result = raw.ours("-s", "-f", "raw", "disk.raw", "-c", "write 0 1k", "-c", "flush")
     assert result.status == 0
-    assert os.listdir(temporary) == []
+    assert list(temporary.iterdir()) == []
 
 
 def test_snapshot_without_a_place_for_it_says_so(raw: Exercise, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -107,7 +107,8 @@ def test_abort_ends_the_process(raw: Exercise) -> None:
 
 def test_program_imports_nothing_slow(raw: Exercise) -> None:
     program = (
-        "import sys; from asyncemu.cli.io import main; status = main(['io', '-f', 'raw', 'disk.raw', '-c', 'read 0 1k']);"
+        "import sys; from asyncemu.cli.io import main;"
+        "status = main(['io', '-f', 'raw', 'disk.raw', '-c', 'read 0 1k']);"
         "print(status, {'pydantic', 'uvloop', 'argparse', 'json', 'pathlib', 'tempfile'} & set(sys.modules))"
     )
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
