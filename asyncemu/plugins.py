@@ -66,7 +66,7 @@ class Plugin(Generic[OptionsT]):
 
 def _options_argument(cls: type) -> type[AnyOptions] | None:
     """The ``BlkOptions`` in ``class VirtioBlk(VirtioDevice[BlkOptions])``, or None when it is inherited."""
-    for base in getattr(cls, "__orig_bases__", ()):
+    for base in cls.__dict__.get("__orig_bases__", ()):
         origin = get_origin(base)
         if isinstance(origin, type) and issubclass(origin, Plugin):
             for argument in get_args(base):

@@ -360,6 +360,7 @@ class BlockBackend(HasHome):
             # Shielded: the future is shared by all who drain, and one of them may be cancelled.
             await asyncio.shield(self._idle)
 
+    @home
     def child_resized(self, edge: BlockChild) -> None:
         """The node has another size."""
         if self.on_resize is not None:

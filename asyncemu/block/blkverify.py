@@ -19,7 +19,7 @@ from asyncemu.block.flags import ROLE_DATA, ROLE_FILTER
 from asyncemu.block.homes import to_end
 from asyncemu.block.types import Preallocation
 from asyncemu.coroutines import start
-from asyncemu.errors import BlockError, ConfigError
+from asyncemu.errors import BlockError
 from asyncemu.memory.buffers import Buffers
 from asyncemu.plain_options import option
 
@@ -154,14 +154,3 @@ def _first_difference(buffers: Buffers, expected: memoryview) -> int | None:
                 return position + next(index for index, (a, b) in enumerate(zip(one, other, strict=True)) if a != b)
             position += len(one)
     return None
-
-
-def parse_filename(filename: str) -> dict[str, object]:
-    """The options in ``blkverify:raw:test``. ConfigError, in QEMU's words."""
-    from asyncemu.block.probing import protocol_table
-
-    raw, colon, test = filename.removeprefix("blkverify:").partition(":")
-    if not colon:
-        raise ConfigError(filename, "blkverify requires raw copy and original image path")
-    # ``raw`` is no image of any format, ``test`` is looked at.
-    return {"raw": protocol_table(raw), "test": {"filename": test}}

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from asyncemu.block.flags import PERM_ALL
 from asyncemu.block.types import BlockStatus, Preallocation
-from asyncemu.loop import AioContext, any_thread
+from asyncemu.loop import AioContext, any_thread, home
 from asyncemu.memory.buffers import Buffers
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ class BlockParent(Protocol):
     def description(self) -> str:
         """In messages: ``node 'disk0'``, ``block device 'virtio0'``."""
 
+    @home
     def child_resized(self, edge: BlockChild) -> None:
         """The node at the end of ``edge`` has another size. Home context."""
 

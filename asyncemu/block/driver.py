@@ -41,9 +41,9 @@ from asyncemu.plain_options import PlainOptions, option
 from asyncemu.plugins import Plugin
 
 if TYPE_CHECKING:
-    from asyncemu.block.nbd.tls import TlsCredentials
     from asyncemu.block.backend import BlockBackend
     from asyncemu.block.child import BlockChild
+    from asyncemu.block.nbd.tls import TlsCredentials
     from asyncemu.block.node import BlockNode
     from asyncemu.block.throttle.registry import ThrottleGroups
 

@@ -96,6 +96,7 @@ class BlockGraph:
             node.kept = True
             return node
 
+    @home
     async def add_table_locked(
         self,
         table: Mapping[str, object],
@@ -198,6 +199,7 @@ class BlockGraph:
     # ---- drained sections
 
     @asynccontextmanager
+    @home
     async def drained(self) -> AsyncIterator[None]:
         """Inside, nothing is in flight in any node, nor in those that come meanwhile. QEMU: bdrv_drain_all_begin."""
         section = DrainedSection(self.nodes.values())
@@ -223,6 +225,7 @@ class BlockGraph:
             await at_home(node, lambda: _claim(node))
             await self.remove_locked(node)
 
+    @home
     async def remove_locked(self, node: BlockNode) -> None:
         """As ``remove``, by who holds the lock and knows that nobody uses it."""
         try:
@@ -240,6 +243,7 @@ class BlockGraph:
             for child in below:
                 await self.drop_locked(child)
 
+    @home
     async def drop_locked(self, node: BlockNode) -> None:
         """A parent of ``node`` is gone: it goes, too, when it was the last and nobody has asked for it by itself."""
         if not node.parents and not node.kept and self.nodes.get(node.name) is node:

@@ -162,24 +162,23 @@ async def _replace(old: BlockNode, new: BlockNode) -> None:
     # Those that are below ``new`` keep what they have: nothing is to be below itself.
     below = set(from_above([new]))
     edges = [edge for edge in old.parents if edge.parent not in below]
-    _turn(edges, old, new)
+    before = list(old.parents), list(new.parents)
+    for edge in edges:
+        old.parents.remove(edge)
+        new.parents.append(edge)
+        edge.node = new
     try:
         refresh_permissions([old, new])
     except BaseException:
-        _turn(edges, new, old)
+        for edge in edges:
+            edge.node = old
+        old.parents[:], new.parents[:] = before
         raise
     mark_debugged(new)
     if new.size != old.size:
         for edge in edges:
             edge.parent.child_resized(edge)
     await settle(follow(old, new))
-
-
-def _turn(edges: list[BlockChild], old: BlockNode, new: BlockNode) -> None:
-    for edge in edges:
-        old.parents.remove(edge)
-        new.parents.append(edge)
-        edge.node = new
 
 
 def mark_debugged(node: BlockNode) -> None:

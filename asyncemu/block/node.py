@@ -32,7 +32,7 @@ from asyncemu.block.permissions import refresh_permissions
 from asyncemu.block.tracked import TO_INFINITY, TrackedRequest, TrackedRequests
 from asyncemu.block.types import BlockStatus, Preallocation
 from asyncemu.errors import BlockError
-from asyncemu.loop import HasHome, home
+from asyncemu.loop import HasHome, any_thread, home
 from asyncemu.memory.buffers import Buffers
 
 if TYPE_CHECKING:
@@ -97,6 +97,7 @@ class BlockNode(HasHome):
         """In messages."""
         return f"node '{self.name}'"
 
+    @home
     def set_options(self, options: BlockDriverOptions) -> None:
         """Take over what ``options`` and the driver say of the node. Drained."""
         self.read_only: bool = self.driver.read_only or not self.driver.defines("pwritev")
@@ -107,6 +108,7 @@ class BlockNode(HasHome):
         self.no_flush: bool = options.cache.no_flush
         self.force_share: bool = options.force_share
 
+    @home
     def set_limits(self) -> None:
         """The driver's limits may have changed (a child was replaced). Drained."""
         limits = self.limits = self.driver.limits
@@ -263,6 +265,7 @@ class BlockNode(HasHome):
                 return
             node = node.primary_child.node if node.primary_child is not None else None
 
+    @home
     async def own_debug_event(self, event: str) -> None:
         """Tell the driver of ``event`` when it is blkdebug itself; those below have events of their own."""
         if self.driver.defines("debug_event"):
@@ -270,11 +273,13 @@ class BlockNode(HasHome):
 
     # ---- for the modules of the path (zeroes.py and so on)
 
+    @home
     def begin(self, start: int, end: int, serialising: bool = False) -> TrackedRequest:
         """A request is in flight from here on; ``end`` it."""
         self.in_flight += 1
         return self.tracked.begin(start, end, serialising)
 
+    @home
     def end(self, request: TrackedRequest) -> None:
         """The other end of ``begin``."""
         self.tracked.end(request)
@@ -283,34 +288,40 @@ class BlockNode(HasHome):
             self._idle.set_result(None)
             self._idle = None
 
+    @home
     def zero_past_the_end(self, offset: int, buffers: Buffers) -> Buffers:
         """What of ``buffers``, which are read from ``offset`` on, is within the node; the rest is zeroed."""
         inside, outside = buffers.split(max(self.size - offset, 0))
         outside.fill_zero()
         return inside
 
+    @home
     def check_room(self, offset: int, length: int) -> None:
         """BlockError (ENOSPC): the bytes reach past the end, and it can't grow."""
         if offset + length > self.size and not self.driver.growable:
             raise BlockError(self.name, errno.ENOSPC, f"write of {length} bytes at {offset}, size {self.size}")
 
+    @home
     def written(self, end: int) -> None:
         """A write of bytes before ``end`` is done."""
         self.write_generation += 1
         if end > self.size:
             self.set_size(end)
 
+    @home
     def set_size(self, size: int) -> None:
         """It has ``size`` bytes now, and its parents know: a device tells its guest."""
         if size != self.size:
             self.size = size
             self.tell_parents_of_resize()
 
+    @home
     def tell_parents_of_resize(self) -> None:
         """It has another size."""
         for edge in list(self.parents):
             edge.parent.child_resized(edge)
 
+    @home
     async def driver_pwritev(self, offset: int, buffers: Buffers, flags: int) -> None:
         """The driver's ``pwritev`` with the flags that it knows; FUA by a flush where it does not."""
         driver = self.driver
@@ -324,6 +335,7 @@ class BlockNode(HasHome):
             self.write_generation += 1
             await self.flush()
 
+    @home
     def failed(self, what: str, offset: int, length: int, error: OSError) -> BlockError:
         """``error`` of the driver, with the node and the request."""
         return BlockError(self.name, error.errno or errno.EIO, f"{what} of {length} bytes at {offset}")
@@ -347,10 +359,12 @@ class BlockNode(HasHome):
         """The child that a filter passes requests on to."""
         return next((edge for edge in self.children if edge.role & ROLE_FILTERED), None)
 
+    @home
     def data_children(self) -> list[BlockChild]:
         """Those that hold data or metadata of this node: what a flush goes on to."""
         return [edge for edge in self.children if edge.role & (ROLE_DATA | ROLE_METADATA | ROLE_FILTERED)]
 
+    @home
     def attach(self, edge: BlockChild) -> None:
         """``edge`` leads from here to a node below; the driver gets it under the edge's name. No permissions yet."""
         self.children.append(edge)
@@ -358,16 +372,19 @@ class BlockNode(HasHome):
         setattr(self.driver, edge.name, edge)
         self.debugged = self.debugged or edge.node.debugged
 
+    @home
     def detach(self, edge: BlockChild) -> None:
         """The other end of ``attach``."""
         self.children.remove(edge)
         edge.node.parents.remove(edge)
         setattr(self.driver, edge.name, None)
 
+    @any_thread
     def has_node_parents(self) -> bool:
         """Is there a node over it?"""
         return any(isinstance(edge.parent, BlockNode) for edge in self.parents)
 
+    @home
     def child_resized(self, edge: BlockChild) -> None:
         """The node at the end of ``edge`` has another size."""
         size = self.driver.child_resized(edge) if self.opened else None
@@ -431,6 +448,7 @@ class BlockNode(HasHome):
         finally:
             self._let_go()
 
+    @home
     async def write_special(self, offset: int, length: int, buffers: Buffers, flags: int) -> None:
         """A write that is compressed, serialising, or does not fit the driver."""
         if flags & WRITE_COMPRESSED and not self.driver.defines("pwritev_compressed"):

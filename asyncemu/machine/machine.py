@@ -123,6 +123,8 @@ class Machine:
             home, _ = homes.get(configured.identity, ("", ""))
             await self._add_chardev(configured, f"chardev[{index}]", self._context_of(home))
         self._undo.push_async_callback(self.block.close)
+        # Of a machine that stands still: behind its devices, which take nothing more from their rings.
+        self._undo.push_async_callback(self._quiet.aclose)
         if self._throttle_groups:
             self._add_throttle_groups()
         for index, table in enumerate(blockdevs):

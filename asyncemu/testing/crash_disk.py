@@ -21,6 +21,7 @@ from typing import Final, TypeAlias
 
 from asyncemu.block.driver import BlockDriver, BlockDriverOptions
 from asyncemu.block.types import Preallocation
+from asyncemu.loop import any_thread, home
 from asyncemu.memory.buffers import Buffers
 from asyncemu.plain_options import option
 from asyncemu.size import Size
@@ -72,6 +73,7 @@ class CrashDisk(BlockDriver[CrashDiskOptions], name="crash-disk"):
         self._random = random.Random(self.options.seed)
         return len(self.data)
 
+    @home
     def begin_with(self, image: bytes) -> None:
         """Forget what happened; ``image`` is there, and survives. Nothing is in flight."""
         self.data = bytearray(image)
@@ -104,6 +106,7 @@ class CrashDisk(BlockDriver[CrashDiskOptions], name="crash-disk"):
     def has_zero_init(self) -> bool:
         return True
 
+    @any_thread
     def after_crash(self, position: int, choice: random.Random | None = None) -> bytes:
         """The disk after a crash right before ``events[position]``.
 

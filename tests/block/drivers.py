@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, ClassVar
 
 from asyncemu.block import BlockBackend, BlockGraph, BlockNode
@@ -91,6 +92,14 @@ class WriteToSelected(MemoryDisk, name="write-to-selected"):
 
     def child_permissions(self, child: BlockChild, permissions: int, shared: int) -> tuple[int, int]:
         return (PERM_WRITE, PERM_ALL & ~PERM_WRITE) if child.name == self.selected else (0, PERM_ALL)
+
+
+class Slow(FilterDriver[PassOptions], name="slow"):
+    """Never gets open."""
+
+    async def open(self) -> int:
+        await asyncio.Event().wait()
+        return 0
 
 
 class Twice(MemoryDisk, name="twice"):

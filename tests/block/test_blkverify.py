@@ -6,15 +6,14 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
-from typing import Any
 
 import pytest
 
 import asyncemu.testing.memory_disk  # noqa: F401  # makes the driver "memory" known
 from asyncemu.block import BlockGraph, BlockNode
-from asyncemu.block.blkverify import BlkverifyDriver, VerifyError, parse_filename
+from asyncemu.block.blkverify import BlkverifyDriver, VerifyError
 from asyncemu.coroutines import start
-from asyncemu.errors import BlockError, ConfigError
+from asyncemu.errors import BlockError
 from asyncemu.memory.buffers import Buffers
 from asyncemu.testing.memory_disk import MemoryDisk
 
@@ -123,11 +122,3 @@ async def test_cancelled_request_ends_when_both_have(graph: BlockGraph) -> None:
     here.test.gate.set()
     with pytest.raises(asyncio.CancelledError):
         await request
-
-
-def test_filename_has_a_raw_and_a_test(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("asyncemu.block.probing.protocol_table", lambda name: {"filename": name})
-    expected: dict[str, Any] = {"raw": {"filename": "a.raw"}, "test": {"filename": "b.qcow2"}}
-    assert parse_filename("blkverify:a.raw:b.qcow2") == expected
-    with pytest.raises(ConfigError, match="blkverify requires raw copy and original image path"):
-        parse_filename("blkverify:a.raw")

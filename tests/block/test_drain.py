@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
@@ -235,7 +235,7 @@ async def test_append_to_drained_node_its_parent_stays_quiet(graph: BlockGraph) 
     await request
     assert inside == ([(1, 1), (1, 1)], 1, False)
     assert counts(base, top) == [(0, 0), (0, 0)]
-    assert (memory(top).data[:3], memory(base).data[:3]) == (b"new", bytes(3))
+    assert (bytes(memory(top).data[:3]), bytes(memory(base).data[:3])) == (b"new", bytes(3))
     await backend.remove()
 
 
@@ -266,12 +266,15 @@ async def test_replace_child_mid_drain_parent_is_drained_as_its_child(
     await replace_node(graph, old, new)
 
     # From drained to drained nobody comes in between.
-    assert calls == {
-        (False, False): ["parent begin", "parent end"],
-        (False, True): ["parent begin"],
-        (True, False): ["parent end"],
-        (True, True): [],
-    }[(old_sections > 0, new_sections > 0)]
+    assert (
+        calls
+        == {
+            (False, False): ["parent begin", "parent end"],
+            (False, True): ["parent begin"],
+            (True, False): ["parent end"],
+            (True, True): [],
+        }[(old_sections > 0, new_sections > 0)]
+    )
     assert (len(parent.sections), backend.quiesced) == (new_sections, new_sections)
     assert request is None or request.done()
     for section in sections:
@@ -537,7 +540,8 @@ async def test_request_that_waits_goes_on_in_the_new_home(graph: BlockGraph, iot
     backend = await use(node)
     home = iothreads[0].aio_context
     async with drained(node):
-        requests = [start(graph.context, backend.pwrite(0, b"moved")), asyncio.ensure_future(backend.flush())]
+        requests: list[Awaitable[None]] = [start(graph.context, backend.pwrite(0, b"moved"))]
+        requests.append(asyncio.ensure_future(backend.flush()))
         await asyncio.sleep(0)
         await move_nodes(node, home, [backend])
     for request in requests:

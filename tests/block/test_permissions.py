@@ -25,6 +25,7 @@ from asyncemu.block.flags import (
 from asyncemu.block.graph_change import insert_filter, replace_node
 from asyncemu.block.permissions import default_child_permissions, permission_names, refresh_permissions
 from asyncemu.errors import BlockError, ConfigError
+from asyncemu.loop import AioContext
 from asyncemu.testing.memory_disk import MemoryDisk, MemoryDiskOptions
 from tests.block.drivers import WriteToSelected, add, use
 
@@ -42,9 +43,9 @@ class Locking(MemoryDisk, name="locking"):
     options_type = MemoryDiskOptions
     refuses = 0
 
-    async def open(self) -> int:
+    def __init__(self, options: MemoryDiskOptions, node_name: str, context: AioContext) -> None:
+        super().__init__(options, node_name, context)
         self.calls: list[tuple[Any, ...]] = []
-        return await super().open()
 
     def check_permissions(self, permissions: int, shared: int) -> None:
         self.calls.append(("check", permissions, shared))

@@ -7,6 +7,6 @@ config_file.py  rules from a file
 driver.py       the filter
 """
 
-from asyncemu.block.blkdebug.driver import BlkdebugDriver, BlkdebugOptions, blkdebug_below, parse_filename
+from asyncemu.block.blkdebug.driver import BlkdebugDriver, BlkdebugOptions, blkdebug_below
 
-__all__ = ["BlkdebugDriver", "BlkdebugOptions", "blkdebug_below", "parse_filename"]
+__all__ = ["BlkdebugDriver", "BlkdebugOptions", "blkdebug_below"]

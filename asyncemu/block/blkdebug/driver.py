@@ -211,10 +211,14 @@ class BlkdebugDriver(FilterDriver[BlkdebugOptions], name="blkdebug"):
 
     @home
     def debug_remove_breakpoint(self, tag: str) -> None:
-        """Forget all breakpoints ``tag``, and let those that stand there go on. OSError (ENOENT): there is none."""
+        """Forget all breakpoints ``tag``, and let those that stand there go on.
+
+        OSError (ENOENT): there is none that nobody has met yet; those that stood there go on all the same. (QEMU 7.2
+        says so, too.)
+        """
         found = self._rules.remove_breakpoints(tag)
         while self._resume(tag):
-            found = True
+            pass
         if not found:
             raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))
 
@@ -259,13 +263,3 @@ def blkdebug_below(node: BlockNode) -> BlkdebugDriver | None:
         primary = current.primary_child
         current = primary.node if primary is not None else None
     return current.driver if current is not None and isinstance(current.driver, BlkdebugDriver) else None
-
-
-def parse_filename(filename: str) -> dict[str, object]:
-    """The options in ``blkdebug:config:image``, where ``config`` may be empty. ConfigError, in QEMU's words."""
-    from asyncemu.block.probing import protocol_table
-
-    config, colon, image = filename.removeprefix("blkdebug:").partition(":")
-    if not colon:
-        raise ConfigError(filename, "blkdebug requires both config file and image path")
-    return {"image": protocol_table(image), **({"config": config} if config else {})}

@@ -160,7 +160,7 @@ def _authorization(option_name: str, username: str | None, password: str) -> dic
 
 def _proxy_for(scheme: str, host: str) -> str | None:
     """What the environment says, as curl asks it: ``http_proxy``, ``no_proxy`` and so on."""
-    from urllib.request import getproxies_environment, proxy_bypass_environment
+    from urllib.request import getproxies, proxy_bypass
 
-    proxy = getproxies_environment().get(scheme)
-    return None if proxy is None or proxy_bypass_environment(host) else proxy
+    proxy = getproxies().get(scheme)
+    return None if proxy is None or proxy_bypass(host) else proxy

@@ -181,6 +181,7 @@ class ServerConnection:
 
     # ---- replies
 
+    @home
     def send(self, pieces: Sequence[Piece]) -> asyncio.Future[None] | None:
         """See Replies."""
         if self._gone:

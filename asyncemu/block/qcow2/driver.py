@@ -18,6 +18,7 @@ from asyncemu.block.qcow2.image import Image
 from asyncemu.block.qcow2.opening import open_image
 from asyncemu.block.qcow2.options import Qcow2Options
 from asyncemu.block.types import BlockStatus, ImageInfo, Measurement, Preallocation, Reopening
+from asyncemu.loop import home
 from asyncemu.memory.buffers import Buffers
 from asyncemu.plain_options import PlainOptions
 
@@ -65,6 +66,7 @@ class Qcow2Driver(BlockDriver[Qcow2Options], name="qcow2"):
         self.limits.write_zeroes_alignment = geometry.subcluster_size
         self.limits.discard_alignment = geometry.cluster_size
 
+    @home
     def restart_cleaner(self, interval: int) -> None:
         """Every ``interval`` seconds, what is not used leaves the caches; 0: never."""
         self._stop_cleaner()

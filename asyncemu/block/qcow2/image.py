@@ -38,6 +38,7 @@ from asyncemu.block.qcow2.words import WordCodec
 from asyncemu.block.qcow2.writer import Writer
 from asyncemu.coroutines import CoMutex
 from asyncemu.errors import BlockError
+from asyncemu.loop import home
 from asyncemu.memory.buffers import Buffers
 
 if TYPE_CHECKING:
@@ -78,6 +79,7 @@ class Image:
         self._beginning = CoMutex()
         self._reported = False
 
+    @home
     def make_parts(self, l1_entries: array[int], sizes: CacheSizes, overlap_checks: int) -> None:
         """The parts, once the L1 table has been read and options are known."""
         self.l1 = L1Table(self.header.l1_table_offset, l1_entries)
@@ -94,6 +96,7 @@ class Image:
         self.allocator = Allocator(self)
         self.writer = Writer(self)
 
+    @home
     def set_cache_sizes(self, sizes: CacheSizes) -> None:
         """Other sizes for the caches, in which nothing has changed. Drained."""
         self.l2_cache_bytes = sizes.l2_bytes
@@ -107,6 +110,7 @@ class Image:
         self.l2_tables = L2Tables(self, sizes.l2_entry_size)
         self.reader = Reader(self)
 
+    @home
     def size_changed(self) -> None:
         """The disk has another size: so may the L2 cache, which need not hold more tables than there are."""
         size = self.geometry.round_up(self.geometry.clusters(self.header.size) * 8 * self.geometry.entry_words)
@@ -139,11 +143,13 @@ class Image:
 
     # ---- the header
 
+    @home
     def set_header(self, **changes: Any) -> None:
         """These fields have been written."""
         self.area = self.area.replaced(**changes)
         self.header = self.area.header
 
+    @home
     async def update_area(self, area: HeaderArea) -> None:
         """Write header, extensions and backing file's name anew. OSError with ENOSPC: they don't fit.
 
@@ -157,11 +163,13 @@ class Image:
         await self.file.pwrite_sync(INCOMPATIBLE_OFFSET, struct.pack(">Q", bits))
         self.set_header(incompatible_features=bits)
 
+    @home
     async def mark_dirty(self) -> None:
         """Refcounts on disk may be wrong from now on; with the lock held. QEMU: qcow2_mark_dirty."""
         if not self.header.dirty:
             await self._set_incompatible(self.header.incompatible_features | features.DIRTY)
 
+    @home
     async def mark_clean(self) -> None:
         """Write all, and say that refcounts are right. QEMU: qcow2_mark_clean."""
         if self.header.dirty:
@@ -171,6 +179,7 @@ class Image:
 
     # ---- before changes
 
+    @home
     async def begin_write(self) -> None:
         """Before any change of the image. BlockError: it can't be changed."""
         if self.ready_to_write:
@@ -186,11 +195,13 @@ class Image:
             await self.overlap.prepare()
             self.ready_to_write = True
 
+    @home
     async def before_link(self) -> None:
         """New clusters will be named; with the lock held."""
         if self.lazy_refcounts:
             await self.mark_dirty()
 
+    @home
     def check_usable(self) -> None:
         """BlockError, ENOMEDIUM, when fatal damage was found."""
         if self.broken:
@@ -198,6 +209,7 @@ class Image:
 
     # ---- writes to the file
 
+    @home
     async def write_metadata(
         self, offset: int, data: bytes | bytearray | Buffers, own_kind: int, event: str = ""
     ) -> None:
@@ -210,20 +222,24 @@ class Image:
             await self.file.debug_event(event)
         await self.file.pwritev(offset, buffers)
 
+    @home
     async def check_data_overlap(self, host: int, length: int) -> None:
         """Before guest data is written to these bytes of the data file. BlockError (EIO): metadata is there."""
         if self.data_file is self.file and (hit := self.overlap.hit(host, length, 0)):
             raise await self.overlap_corruption(hit)
 
+    @home
     async def overlap_corruption(self, hit: str) -> BlockError:
         """What to raise when a write would hit the metadata called ``hit``."""
         return await self.corruption(f"Preventing invalid write on metadata (overlaps with {hit})")
 
+    @home
     def forget_tables(self, offset: int, length: int) -> None:
         """These clusters are free: whatever tables were there are none any more."""
         self.l2_cache.forget(offset, length)
         self.refcounts.cache.forget(offset, length)
 
+    @home
     async def discard_clusters(self, offset: int, length: int) -> None:
         """Free clusters: the file below may give their storage back. It is a hint, and errors do not matter."""
         try:
@@ -231,6 +247,7 @@ class Image:
         except (OSError, BlockError):
             pass
 
+    @home
     def free_cluster(self, entry: int, reason: int) -> None:
         """No table in memory has the L2 entry ``entry`` any more: its host cluster, if any, loses a reference.
 
@@ -251,6 +268,7 @@ class Image:
 
     # ---- damage
 
+    @home
     async def corruption(self, problem: str) -> BlockError:
         """The image is damaged: report it, and mark it when it can be written. What to raise.
 
@@ -276,12 +294,14 @@ class Image:
             self.warn(f"qcow2: Image is corrupt: {problem}; further non-fatal corruption events will be suppressed")
         self._reported = True
 
+    @home
     def warn(self, message: str) -> None:
         """Tell whoever runs this."""
         import logging
 
         logging.getLogger("asyncemu.block.qcow2").warning("%s", message)
 
+    @home
     async def write_caches(self) -> None:
         """What has changed is in the file, in order; freed clusters may be used again. QEMU: qcow2_write_caches."""
         await self.metadata.write()
@@ -291,6 +311,7 @@ class Image:
 
     # ---- the end
 
+    @home
     async def finish(self) -> None:
         """Before the file is closed: nothing is left in memory, and the image is not dirty. QEMU: qcow2_inactivate."""
         if self.broken:
@@ -299,6 +320,7 @@ class Image:
             await self.flush_caches()
         await self.mark_clean()
 
+    @home
     async def flush_caches(self) -> None:
         """All that has changed is in the file, and flushed; freed clusters are free. QEMU: qcow2_flush_caches."""
         await self.metadata.write(refcounts_too=True)
@@ -307,6 +329,7 @@ class Image:
         await self.metadata.write(refcounts_too=True)
         await self.file.flush()
 
+    @home
     async def with_bitmaps_dropped(self) -> None:
         """The bitmaps extension can't be used: say so, the spec's way."""
         area = self.area._replace(extensions=self.area.extensions._replace(bitmaps=None))

@@ -123,14 +123,17 @@ class ThrottleMember(HasHome):
 
     # ---- for the group, with its lock held
 
+    @any_thread
     def waits(self, direction: int) -> bool:
         """Does a request wait that nobody has woken?"""
         return bool(self._queues[direction])
 
+    @any_thread
     def waits_in_line(self, direction: int) -> bool:
         """And is it not about to be woken by the end of another one, as all are that the limits don't hold for?"""
         return bool(self._queues[direction]) and not self.unlimited
 
+    @any_thread
     def wake_next(self, direction: int) -> bool:
         """Wake the one that has waited longest; False when there is none."""
         queue = self._queues[direction]
@@ -139,10 +142,12 @@ class ThrottleMember(HasHome):
         queue.popleft().wake()
         return True
 
+    @any_thread
     def set_timer(self, direction: int, deadline: int) -> None:
         """Look again at ``deadline`` ns of the group's clock. From any context."""
         self._timers[direction].mod(deadline)
 
+    @any_thread
     def hurry_timers(self) -> None:
         """Look again at once, where a timer is set. From any context."""
         for timer in self._timers:

@@ -138,7 +138,7 @@ class CreationOptions:
         assert self._protocol is not None
         return self._instance(self._protocol, {} if size is None else {"size": size})
 
-    def _instance(self, driver: type[BlockDriver[Any]], instead: Mapping[str, object] = {}) -> PlainOptions:  # noqa: B006
+    def _instance(self, driver: type[BlockDriver[Any]], instead: Mapping[str, object] = {}) -> PlainOptions:
         """Of what it knows, with choices checked: that is done last, as qemu-img does it."""
         creation = driver.creation
         assert creation is not None

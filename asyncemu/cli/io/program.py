@@ -107,10 +107,8 @@ def _run(words: list[str]) -> int:
         raise ToolError("--image-opts and -f are mutually exclusive")
     plan.file = scanner.rest[0] if scanner.rest else None
     from asyncemu.cli.tools.runner import run_tool
-    from asyncemu.cli.tools.startup import imported
 
     async def main(session: ToolSession) -> int:
-        imported()
         return await _main(session, plan)
 
     return run_tool(main, objects)

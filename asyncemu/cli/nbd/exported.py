@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 from typing import TYPE_CHECKING, Any
 
 from asyncemu.cli.tools.failure import ToolError, errno_of, in_qemus_words
@@ -84,7 +85,6 @@ async def _load_snapshot(wanted: tuple[str, str] | str, node: BlockNode) -> None
         )
     # A text that may be either is an id first.
     tries = [(wanted, ""), ("", wanted)] if isinstance(wanted, str) else [wanted]
-    import errno
 
     for identity, name in tries:
         if not identity and not name:

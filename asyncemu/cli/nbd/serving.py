@@ -26,7 +26,6 @@ from asyncemu.cli.nbd.settings import DEFAULT_PORT, Settings
 from asyncemu.cli.tools.failure import ToolError, in_qemus_words
 from asyncemu.cli.tools.report import report
 from asyncemu.cli.tools.runner import ToolSession, run_tool
-from asyncemu.cli.tools.startup import imported
 from asyncemu.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -44,7 +43,6 @@ def serve(settings: Settings, credentials: TlsCredentials | None, activated: int
     """Serve; the exit status. ``activated``: the sockets that a service manager has made."""
 
     async def main(session: ToolSession) -> int:
-        imported()
         return await _serve(session, settings, credentials, activated)
 
     return run_tool(main, settings.objects, throughput=True)

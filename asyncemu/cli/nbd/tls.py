@@ -29,6 +29,11 @@ def find_credentials(settings: Settings) -> X509Credentials:
         raise ToolError(f"Failed to get TLS creds: Expected TLS credentials for a {wanted} endpoint")
     verify = found.properties.get("verify-peer", True) is True
     try:
+        if settings.tls_authorization is not None:
+            from asyncemu.cli.nbd.authorization import AuthorizingCredentials, find_authorization
+
+            authorization = find_authorization(settings.objects, settings.tls_authorization)
+            return AuthorizingCredentials(found.text("dir"), authorization)
         return X509Credentials(found.text("dir"), wanted, verify_peer=verify)
     except ConfigError as error:
         raise ToolError(error.problem) from error

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """``--object TYPE,id=NAME,key=value``: what images refer to by name. QEMU: user_creatable_add_opts.
 
-Types are ``secret``, ``throttle-group`` and ``tls-creds-x509``. What they mean is the block layer's matter: here they
-are checked and kept, by type and id.
+Types are ``secret``, ``throttle-group``, ``tls-creds-x509``, ``authz-simple`` and ``authz-list``. What they mean is the
+block layer's matter, or nbd's: here they are checked and kept, by type and id.
 """
 
 from __future__ import annotations
@@ -147,6 +147,8 @@ def _checked(kind: str, key: str, value: object) -> object:
     check = _TYPES[kind].get(key)
     if check is None and kind == "throttle-group" and key.startswith("limits."):
         check = _integer
+    if check is None and kind == "authz-list" and key.startswith("rules."):
+        check = _text
     if check is None:
         raise ToolError(f"Parameter '{key}' is unexpected")
     return check(key, value)
@@ -190,6 +192,16 @@ def _endpoint(key: str, value: object) -> object:
     return _one_of(key, value, ("client", "server"))
 
 
+def _policy(key: str, value: object) -> object:
+    return _one_of(key, value, ("deny", "allow"))
+
+
+def _rules(key: str, value: object) -> object:
+    if not isinstance(value, list):
+        raise ToolError(f"Invalid parameter type for '{key}', expected: array")
+    return value
+
+
 def _one_of(key: str, value: object, values: tuple[str, ...]) -> object:
     if value not in values:
         raise ToolError(_not_a_value(key, value))
@@ -216,10 +228,12 @@ _RATES: Final = [
 ]
 
 _TYPES: Final[Mapping[str, Mapping[str, _Check]]] = {
+    "authz-list": {"policy": _policy, "rules": _rules},
+    "authz-simple": {"identity": _text},
     "secret": {"data": _text, "file": _text, "format": _secret_format, "iv": _text, "keyid": _text},
     "throttle-group": {
         "limits": _limits,
-        **{key: _integer for key in sorted([*_RATES, "x-iops-size"], key=lambda key: (key.replace("-size", "-s0")))},
+        **dict.fromkeys(sorted([*_RATES, "x-iops-size"], key=lambda key: key.replace("-size", "-s0")), _integer),
     },
     "tls-creds-x509": {
         "dir": _text,
@@ -236,15 +250,17 @@ _TYPE_NAMES: Final[Mapping[_Check, str]] = {
     _integer: "int",
     _boolean: "bool",
     _limits: "ThrottleLimits",
+    _policy: "QAuthZListPolicy",
+    _rules: "QAuthZListRuleListHack",
     _secret_format: "QCryptoSecretFormat",
     _endpoint: "QCryptoTLSCredsEndpoint",
 }
 
 #: Types that qemu-img 7.2 knows the names of. None of them is something that an image refers to but these above.
 _QEMUS_TYPES: Final = frozenset(
-    "authz-list authz-list-file authz-simple can-bus colo-compare cryptodev-backend dbus-vmstate filter-buffer "
+    "authz-list-file can-bus colo-compare cryptodev-backend dbus-vmstate filter-buffer "
     "filter-dump filter-mirror filter-redirector filter-replay filter-rewriter input-barrier input-linux iothread "
     "main-loop memory-backend-file memory-backend-memfd memory-backend-ram pr-manager-helper qtest rng-builtin "
     "rng-egd rng-random secret_keyring thread-context tls-cipher-suites tls-creds-anon tls-creds-psk "
-    "x-remote-object".split()
+    "x-remote-object".split()  # noqa: SIM905
 )

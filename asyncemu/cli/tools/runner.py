@@ -15,13 +15,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import Callable, Coroutine
 from typing import Any
 
 from asyncemu.block.graph import BlockGraph
 from asyncemu.cli.tools.failure import fail
-from asyncemu.cli.tools.objects import UserObjects
-from asyncemu.cli.tools.report import complain, warn
+from asyncemu.cli.tools.objects import UserObjects, secret
+from asyncemu.cli.tools.report import complain, report, warn
 from asyncemu.cli.tools.startup import imported
 from asyncemu.errors import AsyncemuError
 from asyncemu.loop import AioContext
@@ -31,12 +32,19 @@ ToolMain = Callable[["ToolSession"], Coroutine[Any, Any, int]]
 
 
 class ToolSession:
-    """What a tool's main coroutine works with."""
+    """What a tool's main coroutine works with. ConfigError, ToolError: an object makes no sense."""
 
     def __init__(self, context: AioContext, objects: UserObjects) -> None:
         self.context = context
         self.graph = BlockGraph(context)
         self.objects = objects
+        for each in objects.all("secret"):
+            self.graph.secrets[each.identity] = secret(each)
+        for each in objects.all("throttle-group"):
+            from asyncemu.block.throttle.registry import limits_of_object
+
+            limits = limits_of_object(each.properties, each.identity)
+            self.graph.throttle_groups.add(each.identity, limits, each.identity)
 
 
 def run_tool(main: ToolMain, objects: UserObjects | None = None, *, throughput: bool = False) -> int:
@@ -70,11 +78,18 @@ async def _run(main: ToolMain, objects: UserObjects, loop: asyncio.AbstractEvent
 
 
 class _Complaints(logging.Handler):
-    """Warnings of the block layer: QEMU's, which begin with WARNING, as they are; others as the tool's own."""
+    """What the block layer logs: QEMU's lines, which begin with WARNING, as they are; others as the tool's own."""
 
     def emit(self, record: logging.LogRecord) -> None:
         message = record.getMessage()
-        (complain if message.startswith("WARNING: ") else warn)(message)
+        if record.name == "asyncemu.block.blkverify":
+            # QEMU's ends the program, too: what came behind would be worth nothing.
+            complain(message)
+            os._exit(1)
+        if message.startswith("WARNING: "):
+            complain(message)
+        else:
+            (report if record.levelno >= logging.ERROR else warn)(message)
 
 
 def _say_what_the_block_layer_says() -> None:

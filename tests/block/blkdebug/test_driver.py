@@ -12,7 +12,7 @@ import pytest
 
 import asyncemu.testing.memory_disk  # noqa: F401  # makes the driver "memory" known
 from asyncemu.block import BlockBackend, BlockGraph, BlockNode, drained
-from asyncemu.block.blkdebug import BlkdebugDriver, blkdebug_below, parse_filename
+from asyncemu.block.blkdebug import BlkdebugDriver, blkdebug_below
 from asyncemu.block.flags import NO_FALLBACK, PERM_ALL, PERM_CONSISTENT_READ, PERM_WRITE
 from asyncemu.coroutines import Coroutine, start
 from asyncemu.errors import BlockError, ConfigError
@@ -220,7 +220,7 @@ async def test_breakpoint_that_is_waited_for_is_met_later(graph: BlockGraph) -> 
     assert not waiting.done()
     request = here.read()
     await waiting
-    here.debug.debug_remove_breakpoint("A")
+    here.debug.debug_resume("A")
     await request
 
 
@@ -233,9 +233,20 @@ async def test_breakpoints_of_one_tag_resume_one_by_one_and_are_removed_together
     here.debug.debug_resume("A")
     await settle()
     assert [request.done() for request in requests] == [False, False, True]
+    here.debug.debug_breakpoint("read_aio", "A")
     here.debug.debug_remove_breakpoint("A")
     for request in requests:
         await request
+    await here.read()
+
+
+async def test_removed_breakpoint_that_was_met_is_enoent_and_the_request_goes_on(graph: BlockGraph) -> None:
+    here = await layers(graph)
+    here.debug.debug_breakpoint("read_aio", "A")
+    request = here.read()
+    with pytest.raises(OSError, match="No such file"):
+        here.debug.debug_remove_breakpoint("A")
+    await request
 
 
 async def test_breakpoint_that_nobody_has_met_is_removed(graph: BlockGraph) -> None:
@@ -291,14 +302,3 @@ async def test_nodes_over_a_blkdebug_know_of_it(graph: BlockGraph) -> None:
     plain = await graph.add_table({"driver": "raw", "node-name": "plain", "file": "disk"}, "blockdev[1]")
     assert (here.top.debugged, plain.debugged) == (True, False)
     assert blkdebug_below(plain) is None
-
-
-# ---- names
-
-
-def test_filename_has_a_config_and_an_image(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("asyncemu.block.probing.protocol_table", lambda name: {"filename": name})
-    assert parse_filename("blkdebug::a.img") == {"image": {"filename": "a.img"}}
-    assert parse_filename("blkdebug:rules:a:b") == {"config": "rules", "image": {"filename": "a:b"}}
-    with pytest.raises(ConfigError, match="blkdebug requires both config file and image path"):
-        parse_filename("blkdebug:a.img")

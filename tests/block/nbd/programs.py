@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -54,13 +55,22 @@ async def libnbd(script: str, *arguments: str | Path) -> str:
 
 
 @contextlib.asynccontextmanager
-async def running(socket_path: Path, *command: str | Path) -> AsyncIterator[Any]:
-    """Run a server that makes ``socket_path``; it is ended at the end."""
-    socket_path.unlink(missing_ok=True)
-    process = await asyncio.create_subprocess_exec(*map(str, command), stdin=asyncio.subprocess.DEVNULL)
+async def running(*command: str | Path) -> AsyncIterator[Any]:
+    """Run a server, nbdkit or qemu-nbd, until it listens; it is ended at the end."""
+    with tempfile.TemporaryDirectory() as directory:
+        async with _running(Path(directory) / "pid", *command) as process:
+            yield process
+
+
+@contextlib.asynccontextmanager
+async def _running(pid_file: Path, *command: str | Path) -> AsyncIterator[Any]:
+    # They write it when they listen.
+    option = "--pidfile" if command[0] == "nbdkit" else "--pid-file"
+    arguments = [str(command[0]), f"{option}={pid_file}", *map(str, command[1:])]
+    process = await asyncio.create_subprocess_exec(*arguments, stdin=asyncio.subprocess.DEVNULL)
     try:
         async with asyncio.timeout(TIMEOUT):
-            while not socket_path.exists():
+            while not pid_file.exists():
                 assert process.returncode is None, f"{command[0]} has ended with {process.returncode}"
                 await asyncio.sleep(0.01)
         yield process

@@ -28,7 +28,6 @@ def options(**table: Any) -> NbdOptions:
     [
         ({"server": {"type": "unix", "path": "a"}}, UnixAddress("a")),
         ({"server": {"type": "inet", "host": "h", "port": "1"}}, InetAddress("h", "1")),
-        ({"server": {"type": "inet", "host": "h", "port": 1}}, InetAddress("h", "1")),
         (
             {"server": {"type": "inet", "host": "h", "port": "1", "ipv6": False}},
             InetAddress("h", "1", socket.AF_INET),

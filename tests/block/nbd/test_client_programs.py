@@ -97,7 +97,7 @@ async def exercise(disk: BlockBackend) -> None:
 
 async def test_qemu_nbd_serves_a_disk(graph: BlockGraph, disk: Path, tmp_path: Path) -> None:
     socket = tmp_path / "server.sock"
-    async with running(socket, *qemu_nbd(socket, disk)), opened(graph, socket, export="exp") as backend:
+    async with running(*qemu_nbd(socket, disk)), opened(graph, socket, export="exp") as backend:
         assert backend.size == SIZE
         await exercise(backend)
         expected = bytes(await backend.pread(0, SIZE))
@@ -120,7 +120,7 @@ async def test_qemu_nbd_serves_a_disk(graph: BlockGraph, disk: Path, tmp_path: P
 )
 async def test_nbdkit_of_all_kinds_serves_a_disk(graph: BlockGraph, tmp_path: Path, arguments: tuple[str, ...]) -> None:
     socket = tmp_path / "server.sock"
-    async with running(socket, *nbdkit(socket, *arguments)), opened(graph, socket) as backend:
+    async with running(*nbdkit(socket, *arguments)), opened(graph, socket) as backend:
         assert backend.size == SIZE
         await exercise(backend)
 
@@ -128,14 +128,14 @@ async def test_nbdkit_of_all_kinds_serves_a_disk(graph: BlockGraph, tmp_path: Pa
 async def test_oldstyle_server_is_read(graph: BlockGraph, tmp_path: Path) -> None:
     socket = tmp_path / "server.sock"
     command = nbdkit(socket, "-o", "-r", "pattern", "4M")
-    async with running(socket, *command), opened(graph, socket, **{"read-only": True}) as backend:
+    async with running(*command), opened(graph, socket, **{"read-only": True}) as backend:
         assert backend.size == SIZE
         assert await backend.pread(4096, 8) == (4096).to_bytes(8, "big")
 
 
 async def test_block_status_is_that_of_the_server(graph: BlockGraph, disk: Path, tmp_path: Path) -> None:
     socket = tmp_path / "server.sock"
-    async with running(socket, *qemu_nbd(socket, disk)), opened(graph, socket, export="exp") as backend:
+    async with running(*qemu_nbd(socket, disk)), opened(graph, socket, export="exp") as backend:
         first = await backend.block_status(0, SIZE)
         second = await backend.block_status(MIB, SIZE - MIB)
     seen = STATUS_DATA | STATUS_ZERO | STATUS_ALLOCATED
@@ -146,7 +146,7 @@ async def test_block_status_is_that_of_the_server(graph: BlockGraph, disk: Path,
 async def test_depth_is_asked_as_a_dirty_bitmap(graph: BlockGraph, disk: Path, tmp_path: Path) -> None:
     socket = tmp_path / "server.sock"
     async with (
-        running(socket, *qemu_nbd(socket, disk, "-A")),
+        running(*qemu_nbd(socket, disk, "-A")),
         opened(graph, socket, **{"export": "exp", "x-dirty-bitmap": "qemu:allocation-depth"}) as backend,
     ):
         status = await backend.block_status(0, SIZE)
@@ -157,7 +157,7 @@ async def test_depth_is_asked_as_a_dirty_bitmap(graph: BlockGraph, disk: Path, t
 async def test_fast_zero_that_is_not_fast_fails(graph: BlockGraph, tmp_path: Path) -> None:
     socket = tmp_path / "server.sock"
     command = nbdkit(socket, "--filter=nozero", "memory", "4M", "zeromode=notrim", "fastzeromode=slow")
-    async with running(socket, *command), opened(graph, socket) as backend:
+    async with running(*command), opened(graph, socket) as backend:
         with pytest.raises(BlockError, match=r"not supported$"):
             await backend.write_zeroes(0, 4096, NO_FALLBACK)
         await backend.write_zeroes(0, 4096)
@@ -168,7 +168,7 @@ async def test_errors_of_the_server_are_those_of_the_request(graph: BlockGraph, 
     command = nbdkit(
         socket, "--filter=error", "memory", "4M", "error=ENOSPC", "error-rate=100%", f"error-file={trigger}"
     )
-    async with running(socket, *command), opened(graph, socket) as backend:
+    async with running(*command), opened(graph, socket) as backend:
         await backend.pwrite(0, b"a" * 512)
         trigger.touch()
         for request in (backend.pread(0, 512), backend.pwrite(0, b"b" * 512)):
@@ -180,7 +180,7 @@ async def test_errors_of_the_server_are_those_of_the_request(graph: BlockGraph, 
 
 async def test_requests_of_many_megabytes_are_split(graph: BlockGraph, tmp_path: Path) -> None:
     socket = tmp_path / "server.sock"
-    async with running(socket, *nbdkit(socket, "memory", "80M")), opened(graph, socket) as backend:
+    async with running(*nbdkit(socket, "memory", "80M")), opened(graph, socket) as backend:
         data = random.Random(1).randbytes(70 * MIB)
         await backend.pwrite(512, data)
         assert await backend.pread(512, len(data)) == data
@@ -188,7 +188,7 @@ async def test_requests_of_many_megabytes_are_split(graph: BlockGraph, tmp_path:
 
 async def test_read_only_export_is_refused_or_read_only(graph: BlockGraph, disk: Path, tmp_path: Path) -> None:
     socket = tmp_path / "server.sock"
-    async with running(socket, *qemu_nbd(socket, disk, "-r")):
+    async with running(*qemu_nbd(socket, disk, "-r")):
         with pytest.raises(ConfigError, match=r"Could not open image: Permission denied; set read-only = true$"):
             async with opened(graph, socket, export="exp"):
                 pass
@@ -200,7 +200,7 @@ async def test_read_only_export_is_refused_or_read_only(graph: BlockGraph, disk:
 async def test_hundred_requests_at_once_lose_nothing(graph: BlockGraph, tmp_path: Path) -> None:
     socket = tmp_path / "server.sock"
     command = nbdkit(socket, "--filter=delay", "memory", "4M", "rdelay=2ms", "wdelay=2ms")
-    async with running(socket, *command), opened(graph, socket) as backend:
+    async with running(*command), opened(graph, socket) as backend:
         blocks = [random.Random(number).randbytes(4096) for number in range(100)]
         await asyncio.gather(*(backend.pwrite(4096 * number, block) for number, block in enumerate(blocks)))
         read = await asyncio.gather(*(backend.pread(4096 * number, 4096) for number in range(100)))
@@ -210,7 +210,7 @@ async def test_hundred_requests_at_once_lose_nothing(graph: BlockGraph, tmp_path
 async def test_several_connections_are_used(graph: BlockGraph, tmp_path: Path) -> None:
     socket = tmp_path / "server.sock"
     command = nbdkit(socket, "--filter=delay", "memory", "4M", "rdelay=2ms", "wdelay=2ms")
-    async with running(socket, *command), opened(graph, socket, connections=4) as backend:
+    async with running(*command), opened(graph, socket, connections=4) as backend:
         blocks = [random.Random(number).randbytes(4096) for number in range(100)]
         await asyncio.gather(*(backend.pwrite(4096 * number, block) for number, block in enumerate(blocks)))
         await backend.flush()
@@ -229,12 +229,12 @@ async def test_server_that_is_started_again_is_found(
     socket = tmp_path / "server.sock"
     command = nbdkit(socket, "file", str(disk))
     async with contextlib.AsyncExitStack() as stack:
-        async with running(socket, *command):
+        async with running(*command):
             backend = await stack.enter_async_context(opened(graph, socket, **{"reconnect-delay": 100}))
             await backend.pwrite(0, b"before" * 100)
         requests = [asyncio.ensure_future(backend.pwrite(4096 * number, b"after!" * 100)) for number in range(1, 30)]
         await asyncio.sleep(0)
-        await stack.enter_async_context(running(socket, *command))
+        await stack.enter_async_context(running(*command))
         fake_time.advance(1_000_000_000)
         await asyncio.gather(*requests)
         await backend.flush()
@@ -248,7 +248,7 @@ async def test_server_that_is_started_again_is_found(
 async def test_tls_with_qemu_nbd(graph: BlockGraph, disk: Path, tmp_path: Path, certificates: Path) -> None:
     socket = tmp_path / "server.sock"
     creds = f"tls-creds-x509,id=t,endpoint=server,verify-peer=on,dir={certificates / 'good'}"
-    async with running(socket, *qemu_nbd(socket, disk, "--object", creds, "--tls-creds", "t")):
+    async with running(*qemu_nbd(socket, disk, "--object", creds, "--tls-creds", "t")):
         options = {"export": "exp", "tls-creds": {"dir": str(certificates / "good")}, "tls-hostname": "localhost"}
         async with opened(graph, socket, **options) as backend:
             await exercise(backend)
@@ -267,7 +267,7 @@ async def test_tls_with_nbdkit(graph: BlockGraph, tmp_path: Path, certificates: 
     socket, good = tmp_path / "server.sock", certificates / "good"
     command = nbdkit(socket, "--tls=require", f"--tls-certificates={good}", "--tls-verify-peer", "memory", "4M")
     async with (
-        running(socket, *command),
+        running(*command),
         opened(graph, socket, **{"tls-creds": {"dir": str(good)}}) as backend,
     ):
         await exercise(backend)
@@ -275,7 +275,7 @@ async def test_tls_with_nbdkit(graph: BlockGraph, tmp_path: Path, certificates: 
 
 async def test_tls_with_a_server_without(graph: BlockGraph, disk: Path, tmp_path: Path, certificates: Path) -> None:
     socket = tmp_path / "server.sock"
-    async with running(socket, *qemu_nbd(socket, disk)):
+    async with running(*qemu_nbd(socket, disk)):
         with pytest.raises(ConfigError, match=r"Denied by server for option 5 \(starttls\)\nserver reported: TLS not"):
             async with opened(graph, socket, **{"tls-creds": {"dir": str(certificates / "good")}}):
                 pass

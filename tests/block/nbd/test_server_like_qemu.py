@@ -30,7 +30,7 @@ async def both(serve: Serve, tmp_path: Path) -> AsyncIterator[tuple[Path, Path]]
     served = await serve("exp", table, export={"description": "descr", "allocation_depth": True})
     socket = tmp_path / "qemu.sock"
     command = ["qemu-nbd", "-t", "-e", "0", "-f", "raw", "--discard=unmap", "-A", "-x", "exp", "-D", "descr"]
-    async with running(socket, *command, "-k", socket, tmp_path / "qemus"):
+    async with running(*command, "-k", socket, tmp_path / "qemus"):
         yield served.path, socket
 
 

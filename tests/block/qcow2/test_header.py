@@ -38,6 +38,10 @@ GOOD = Header(
 headers = st.builds(
     Header,
     version=st.just(3),
+    backing_file_offset=st.integers(0, 512),
+    backing_file_size=st.integers(0, (1 << 32) - 1),
+    header_length=st.just(LENGTH),
+    unknown_fields=st.just(b""),
     cluster_bits=st.integers(9, 21),
     size=st.integers(0, (1 << 64) - 1),
     crypt_method=st.integers(0, (1 << 32) - 1),

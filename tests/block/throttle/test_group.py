@@ -23,9 +23,11 @@ TENTH = SECOND_NS // 10
 TEN = BucketLimit(10)
 
 
-def limits(iops_total: BucketLimit = TEN, bps_write: BucketLimit = BucketLimit()) -> ThrottleConfig:
-    none = BucketLimit()
-    return ThrottleConfig((none, none, bps_write, iops_total, none, none))
+NONE = BucketLimit()
+
+
+def limits(iops_total: BucketLimit = TEN, bps_write: BucketLimit = NONE) -> ThrottleConfig:
+    return ThrottleConfig((NONE, NONE, bps_write, iops_total, NONE, NONE))
 
 
 class Bench:

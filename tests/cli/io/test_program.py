@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import subprocess
@@ -126,6 +127,6 @@ def test_requests_go_on_while_the_input_is_waited_for(raw: Exercise) -> None:
         deadline = time.monotonic() + 30
         # No newline behind the prompt: the request's line comes without any further command.
         while b"ops/sec)\n" not in output and time.monotonic() < deadline:
-            output += process.stdout.read1()
+            output += os.read(process.stdout.fileno(), 4096)
         process.stdin.close()
     assert b"wrote 4096/4096 bytes at offset 0\n" in output
