@@ -9,12 +9,18 @@ run = .venv/bin/python
 test_packages = qemu-system-misc qemu-utils device-tree-compiler gcc-riscv64-linux-gnu libc6-dev-riscv64-cross \
 	opensbi u-boot-qemu stress-ng cpio e2fsprogs libnbd-bin python3-libnbd nbdkit fio openssl
 
+# What the demo writes goes here; its base stays as it was made.
+overlay = guests/cache/riscv64/overlay.qcow2
+
 .PHONY: demo test soak lint bench venv dev guests clean
 
 # Boot Debian's kernel. On a terminal it ends in a shell; else a scripted session that powers off.
-demo: venv guests
+demo: venv guests $(overlay)
 	@if [ -t 0 ] && [ -t 1 ]; then session=shell; else session=demo; fi; \
 	$(run) -m asyncemu run examples/debian.toml --set "machine.append=console=ttyS0 session=$$session"
+
+$(overlay): | venv guests
+	@$(run) -m asyncemu img create -q -f qcow2 -b disk.img -F raw $@
 
 # Lint, types, layers, then every test but the soak.
 test: dev guests lint

@@ -14,9 +14,14 @@ from typing import Any
 
 import pytest
 import uvloop
+from hypothesis import settings
 
 from asyncemu.loop import AioContext
 from asyncemu.loop.markers import enter_vcpu_thread, leave_vcpu_thread, violations
+
+# No test is timed: the machine may be busy with something else.
+settings.register_profile("asyncemu", deadline=None)
+settings.load_profile("asyncemu")
 
 
 def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> dict[str, Callable[[], Any]]:

@@ -13,30 +13,23 @@ looked up, to tell devices from files. Errors are ConfigError, with the words of
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from asyncemu.block.naming.json_names import json_options, json_table
-from asyncemu.block.naming.node_tables import completed
-from asyncemu.block.naming.protocols import driver_table, is_protocol, protocol_table
-from asyncemu.block.naming.qemu_opts import Opt, parse_opts
-from asyncemu.block.naming.tables import flattened, nested
+from asyncemu.block.naming.protocols import driver_table, is_protocol, named_child, protocol_table
 from asyncemu.errors import ConfigError
 
-__all__ = [
-    "completed",
-    "flattened",
-    "image_table",
-    "json_table",
-    "nested",
-    "options_table",
-    "table_of_name",
-]
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from asyncemu.block.naming.qemu_opts import Opt
 
 
 def image_table(name: str, driver: str | None = None) -> dict[str, Any]:
     """The image ``name``, of the format ``driver`` or of one that is to be looked at. QEMU: bdrv_fill_options."""
     if name.startswith("json:"):
+        from asyncemu.block.naming.json_names import json_options
+        from asyncemu.block.naming.node_tables import completed
+
         options = json_options(name)
         return completed({**options, "driver": driver} if driver is not None else options)
     if driver is None:
@@ -48,11 +41,15 @@ def image_table(name: str, driver: str | None = None) -> dict[str, Any]:
 
 def table_of_name(name: str) -> dict[str, Any]:
     """The node below any format that holds what is called ``name``; of ``json:{...}`` the node that it describes."""
-    return json_table(name) if name.startswith("json:") else protocol_table(name)
+    return named_child(name)
 
 
 def options_table(text: str) -> dict[str, Any]:
     """The image that the argument of --image-opts describes; a node-name alone is ``file``'s. QEMU: img_open_opts."""
+    from asyncemu.block.naming.node_tables import completed
+    from asyncemu.block.naming.qemu_opts import parse_opts
+    from asyncemu.block.naming.tables import nested
+
     return completed(nested((key, value) for key, value, _ in _checked(parse_opts(text, "file"))))
 
 

@@ -69,11 +69,13 @@ def refresh_permissions(nodes: Iterable[BlockNode], *, writable_so_far: Collecti
     ConfigError (node name) or BlockError: they can't be had together, or by a driver; then no permission has changed,
     and the caller takes its edges back. ``writable_so_far`` are to become read-only.
     """
-    ordered = from_above(nodes)
+    changed = dict.fromkeys(nodes)
     update = _Update(writable_so_far)
     asked: list[BlockNode] = []
     try:
-        for node in ordered:
+        for node in from_above(changed):
+            if node not in changed and not update.reaches(node):
+                continue
             update.work_out(node)
             asked.append(node)
             try:
@@ -84,7 +86,7 @@ def refresh_permissions(nodes: Iterable[BlockNode], *, writable_so_far: Collecti
         for node in asked:
             node.driver.abort_permissions()
         raise
-    for node in ordered:
+    for node in asked:
         node.permissions, node.shared = update.of_nodes[node]
         node.driver.set_permissions(node.permissions, node.shared)
     for edge, (permissions, shared) in update.of_edges.items():
@@ -101,6 +103,10 @@ class _Update:
 
     def edge(self, edge: BlockChild) -> tuple[int, int]:
         return self.of_edges.get(edge) or (edge.permissions, edge.shared)
+
+    def reaches(self, node: BlockNode) -> bool:
+        """Has something that a parent of ``node`` has or leaves changed?"""
+        return any(self.edge(edge) != (edge.permissions, edge.shared) for edge in node.parents)
 
     def work_out(self, node: BlockNode) -> None:
         """What the parents of ``node`` have together, and what it needs of its children for that."""

@@ -52,24 +52,11 @@ def file_driver(filename: str) -> str:
     return "host_device" if stat.S_ISBLK(mode) or stat.S_ISCHR(mode) else "file"
 
 
-def table_of_image(filename: str, format: str = "") -> dict[str, object]:
-    """The table of an image that is called ``filename`` and has ``format``; without, a look tells. ConfigError.
-
-    QEMU: bdrv_open_inherit with a file name: what ``json:`` says of the driver is less than ``format``.
-    """
-    below = protocol_table(filename)
-    if filename.startswith("json:"):
-        return {**below, "driver": format} if format else below
-    if not format:
-        return {"file": below}
-    found = find("blockdev", format, "driver")
-    assert issubclass(found, BlockDriver)
-    return {"driver": format, "file": below} if found.is_format else {**below, "driver": format}
-
-
 def backing_table(node: BlockNode, name: str) -> dict[str, object]:
     """The table of the backing file that the image of ``node`` calls ``name``. ConfigError."""
-    return table_of_image(full_backing_filename(node, name), node.driver.backing_format)
+    from asyncemu.block.image_options import image_table
+
+    return image_table(full_backing_filename(node, name), node.driver.backing_format or None)
 
 
 async def with_driver(graph: BlockGraph, table: Mapping[str, object], where: str, mode: OpenMode) -> BlockNode:
@@ -80,6 +67,10 @@ async def with_driver(graph: BlockGraph, table: Mapping[str, object], where: str
         filename = rest.pop("filename", None)
         if not isinstance(filename, str):
             raise ConfigError(f"{where}.driver", "is missing", "name the driver, or a filename to look at")
+        if filename.startswith("json:"):
+            from asyncemu.block.image_options import image_table
+
+            return await graph.add_table_locked({**image_table(filename), **rest}, where, mode)
         below = protocol_table(filename)
         below.update({key: rest.pop(key) for key in _OF_THE_FILE if key in rest})
     if isinstance(below, str):

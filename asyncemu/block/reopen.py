@@ -27,7 +27,7 @@ from asyncemu.block.order import from_above, sorted_from_above
 from asyncemu.block.permissions import refresh_permissions
 from asyncemu.block.tables import check_options, inherited
 from asyncemu.block.types import Reopening
-from asyncemu.block.unchangeable import refuse_changes
+from asyncemu.block.unchangeable import refuse_own_changes
 from asyncemu.errors import BlockError, ConfigError
 from asyncemu.plain_options import REQUIRED
 
@@ -100,12 +100,13 @@ class _Change:
         if self.options.read_only and self.was_writable:
             await node.flush()
         try:
+            # Children are not the driver's business.
+            children = {slot.name: getattr(self._before, slot.name) for slot in self.links}
+            options = self.options.replaced(**children)
             if driver.defines("prepare_reopen"):
-                self._reopening = await driver.prepare_reopen(self.options)
+                self._reopening = await driver.prepare_reopen(options)
             else:
-                common, slots = BlockDriverOptions.fields, {slot.name for slot in driver.children}
-                own = [name for name in self.options.fields if name not in common and name not in slots]
-                refuse_changes(self._before, self.options, *own)
+                refuse_own_changes(self._before, options)
         except ConfigError as error:
             raise ConfigError(f"{self.where}.{error.where}", error.problem, error.remedy) from error
         driver.read_only = self.options.read_only
@@ -229,19 +230,19 @@ def _parsed(
     graph: BlockGraph, node: BlockNode, table: Mapping[str, object], keep: bool, where: str
 ) -> BlockDriverOptions:
     options: BlockDriverOptions = node.driver.options
+    given = {name for name, field in options.fields.items() if field.key in table}
     slots = {slot.name for slot in node.driver.children}
     # What stays in any case: children, and what has no default.
-    kept = {key: value for key, value in options.given().items() if keep or key.replace("-", "_") in slots}
-    required = {
-        field.key: getattr(options, name)
-        for name, field in options.fields.items()
-        if field.key not in table and field.default is REQUIRED
-    }
-    cache = table.get("cache")
-    merged: dict[str, object] = {**required, **kept, **table}
-    if keep and isinstance(cache, Mapping):
-        merged["cache"] = {**options.cache.given(), **cache}
-    return type(options).parse(merged, where, graph.directory)
+    required = {name for name, field in options.fields.items() if field.default is REQUIRED}
+    kept = (set(options.fields) if keep else slots | required) - given
+    stand_ins = {options.fields[name].key: getattr(options, name) for name in required - given}
+    parsed = type(options).parse({**stand_ins, **table}, where, graph.directory)
+    # As they are, and not as they were written: file names are relative to something else by now.
+    values = {name: getattr(options, name) for name in kept if options.is_given(name)}
+    if keep and "cache" in given:
+        names = [name for name in parsed.cache.fields if parsed.cache.is_given(name)]
+        values["cache"] = options.cache.replaced(**{name: getattr(parsed.cache, name) for name in names})
+    return parsed.replaced(**values)
 
 
 def _gather_children(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
+from itertools import pairwise
 from time import monotonic_ns
 from typing import Final
 
@@ -26,7 +27,11 @@ class LatencyHistogram:
 
     def __init__(self, boundaries: Sequence[int]) -> None:
         """``boundaries``: ns, increasing, above 0. ValueError."""
-        if not boundaries or boundaries[0] <= 0 or any(a >= b for a, b in zip(boundaries, boundaries[1:], strict=False)):
+        if (
+            not boundaries
+            or boundaries[0] <= 0
+            or any(a >= b for a, b in zip(boundaries, boundaries[1:], strict=False))
+        ):
             raise ValueError("boundaries must be positive and increase")
         self.boundaries = tuple(boundaries)
         self.bins = [0] * (len(boundaries) + 1)
@@ -76,8 +81,8 @@ class BlockStatistics:
         for kind, name in enumerate(_KINDS):
             if name != "flush":
                 found[f"{name}_bytes"] = self.bytes[kind]
-                found[f"invalid_{name}_operations"] = self.invalid_operations[kind]
             found[f"{name}_operations"] = self.operations[kind]
             found[f"{name}_total_time_ns"] = self.total_time_ns[kind]
             found[f"failed_{name}_operations"] = self.failed_operations[kind]
+            found[f"invalid_{name}_operations"] = self.invalid_operations[kind]
         return found

@@ -2,13 +2,17 @@
 """The event model: contexts, bottom halves, timers and clocks, event notifiers, worker threads.
 
 Imports nothing of ours but errors. See docs/event-model.md for the rules.
+IOThread is imported when it is first asked for: a disk image tool has none, and is to start fast.
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
 
 from asyncemu.loop.bottom_half import BottomHalf
 from asyncemu.loop.clock import Clock, ClockKind, Clocks, ClockSource, MonotonicSource
 from asyncemu.loop.context import AioContext, current_context
 from asyncemu.loop.event_notifier import EventNotifier
-from asyncemu.loop.iothread import IOThread, IOThreadParameters
 from asyncemu.loop.main_loop import MainLoop
 from asyncemu.loop.markers import HasHome, any_thread, home, vcpu_thread
 from asyncemu.loop.poll_time import PollParameters
@@ -17,6 +21,9 @@ from asyncemu.loop.posted import PostedQueue
 from asyncemu.loop.stepped_source import SteppedSource
 from asyncemu.loop.timer import Timer
 from asyncemu.loop.worker_pool import WorkerPool
+
+if TYPE_CHECKING:
+    from asyncemu.loop.iothread import IOThread, IOThreadParameters
 
 __all__ = [
     "AioContext",
@@ -42,3 +49,16 @@ __all__ = [
     "home",
     "vcpu_thread",
 ]
+
+_IOTHREAD: Final = ("IOThread", "IOThreadParameters")
+
+
+def __getattr__(name: str) -> object:
+    """PEP 562."""
+    if name not in _IOTHREAD:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from asyncemu.loop import iothread
+
+    found: object = getattr(iothread, name)
+    globals()[name] = found
+    return found

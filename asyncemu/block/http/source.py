@@ -6,10 +6,12 @@ The library is aiohttp, which asyncemu does not need otherwise: ``pip install 'a
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import contextlib
 import re
+import socket
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING, Final
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
 
 #: RFC 9110, section 14.4.
 _content_range: Final = re.compile(r"bytes +([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19}|\*)", re.ASCII | re.IGNORECASE)
+
+#: Of the loop, in which a transport sees that its connection has ended; a few will do.
+_ROUNDS: Final = 100
 
 _PARTIAL_CONTENT: Final = 206
 _FIRST_ERROR: Final = 400
@@ -73,8 +78,9 @@ class HttpSource:
         self._headers |= _authorization("username", access.username, access.password)
         if access.cookie:
             self._headers["Cookie"] = access.cookie
+        self._sockets: list[socket.socket] = []
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(ssl=access.verify),
+            connector=aiohttp.TCPConnector(ssl=access.verify, socket_factory=self._socket),
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=access.timeout or None),
             auto_decompress=False,
@@ -111,10 +117,26 @@ class HttpSource:
                 raise HttpError(f"transfer closed with {left} bytes remaining to read")
 
     async def close(self) -> None:
-        """Close the connections."""
+        """Close the connections, so that nothing of them is left in the loop."""
         await self._session.close()
+        # A transport whose handshake has failed waits for the server's last word.
+        for each in self._sockets:
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+        for _ in range(_ROUNDS):
+            if all(each.fileno() < 0 for each in self._sockets):
+                break
+            await asyncio.sleep(0)
 
-    @asynccontextmanager
+    def _socket(self, address: tuple[int, int, int, str, tuple[object, ...]]) -> socket.socket:
+        """For aiohttp, which connects it; closed by its transport."""
+        family, kind, protocol, _, _ = address
+        made = socket.socket(family, kind, protocol)
+        self._sockets = [each for each in self._sockets if each.fileno() >= 0]
+        self._sockets.append(made)
+        return made
+
+    @contextlib.asynccontextmanager
     async def _request(self, method: str, headers: dict[str, str]) -> AsyncIterator[aiohttp.ClientResponse]:
         import aiohttp
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final, NamedTuple
 
-from asyncemu.block.naming.json_writer import json_text
 from asyncemu.block.naming.tables import flattened
 
 #: Bytes of a name, less the zero at the end. QEMU: sizeof(bs->filename).
@@ -37,6 +36,8 @@ class NodeName(NamedTuple):
         """``exact``, or ``json:`` and ``options``; cut off where QEMU's has no room for more."""
         if self.exact:
             return self.exact
+        from asyncemu.block.naming.json_writer import json_text
+
         name = "json:" + json_text(self.options)
         return name if len(name) <= _LONGEST else f"{name[: _LONGEST - 3]}..."
 

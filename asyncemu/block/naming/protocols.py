@@ -13,7 +13,6 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from asyncemu.block.filenames import has_protocol
-from asyncemu.block.naming.nbd import nbd_options
 from asyncemu.errors import ConfigError
 
 #: Names within names (``blkdebug:config:blkdebug:...``): each is a node.
@@ -89,6 +88,8 @@ def _without_prefix(name: str, prefix: str) -> str:
 
 
 def _nbd(name: str, nesting: int) -> dict[str, Any]:
+    from asyncemu.block.naming.nbd import nbd_options
+
     return nbd_options(name)
 
 

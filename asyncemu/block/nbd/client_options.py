@@ -10,6 +10,7 @@ from asyncemu.block.driver import BlockDriverOptions
 from asyncemu.block.nbd.address import Address, InetAddress, UnixAddress
 from asyncemu.block.nbd.constants import DEFAULT_PORT
 from asyncemu.errors import ConfigError
+from asyncemu.host_file import HostFile
 from asyncemu.plain_options import PlainOptions, option
 
 
@@ -19,7 +20,7 @@ class ServerOptions(PlainOptions):
     type_: Literal["inet", "unix"] = option(description="TCP, or a Unix socket.")
     host: str = option(default="", description="With inet: a name or an address.")
     port: str = option(default="", description="With inet: a number or a service's name.")
-    path: str = option(default="", description="With unix: the socket.")
+    path: HostFile = option(default="", description="With unix: the socket.")
     ipv4: bool = option(default=True, description="With inet: may it be IPv4?")
     ipv6: bool = option(default=True, description="With inet: may it be IPv6?")
 
@@ -30,7 +31,7 @@ class NbdOptions(BlockDriverOptions):
     server: ServerOptions | None = option(default=None, description="The server.")
     host: str = option(default="", description="Short for server.type = inet and server.host.")
     port: str = option(default="", description="Short for server.port; default: 10809.")
-    path: str = option(default="", description="Short for server.type = unix and server.path.")
+    path: HostFile = option(default="", description="Short for server.type = unix and server.path.")
     export: str = option(default="", description="Name of the export; default: the server's default export.")
     tls_creds: str | dict[str, Any] = option(
         default="", description="Credentials for TLS: their id, or a table with dir and verify-peer."

@@ -16,7 +16,7 @@ from asyncemu.errors import ConfigError
 _EXPORT_NAME: Final = ":exportname="
 _SCHEMES: Final = ("nbd", "nbd+tcp", "nbd+unix")
 #: Left as they are in the path of a URI and in a socket's path.
-_SAFE: Final = "-._~!$'()*+,;=:@/"
+_SAFE: Final = "-._~!$'()*+,=:@/"
 
 
 def parse_filename(filename: str) -> dict[str, object]:
@@ -36,14 +36,15 @@ def parse_filename(filename: str) -> dict[str, object]:
 
 
 def _parse_uri(uri: str) -> dict[str, object]:
-    from urllib.parse import parse_qs, unquote, urlsplit
+    from urllib.parse import unquote, urlsplit
 
     try:
         parts = urlsplit(uri)
-        query = parse_qs(parts.query, keep_blank_values=True, max_num_fields=8)
         host, port = parts.hostname, parts.port
     except ValueError:
         raise ConfigError(uri, "No valid URL specified") from None
+    # Not as in a form: a plus is a plus.
+    query = [field.partition("=") for field in parts.query.split("&")] if parts.query else []
     scheme = parts.scheme
     if scheme not in _SCHEMES:
         raise ConfigError(uri, f"Unknown protocol '{scheme}'")
@@ -53,9 +54,9 @@ def _parse_uri(uri: str) -> dict[str, object]:
     if export:
         options["export"] = export
     if scheme == "nbd+unix":
-        if host or port is not None or list(query) != ["socket"] or len(query["socket"]) != 1:
+        if host or port is not None or [key for key, _, _ in query] != ["socket"]:
             raise ConfigError(uri, "No valid URL specified")
-        options["server"] = {"type": "unix", "path": query["socket"][0]}
+        options["server"] = {"type": "unix", "path": unquote(query[0][2])}
         return options
     if not host or query:
         raise ConfigError(uri, "No valid URL specified")

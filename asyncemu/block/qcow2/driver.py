@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from asyncemu.block.child import BlockChild
 from asyncemu.block.driver import BlockDriver, BlockDriverOptions, ChildSlot
-from asyncemu.block.flags import MAY_UNMAP, ROLE_COW, ROLE_DATA, ROLE_IMAGE
+from asyncemu.block.flags import MAY_UNMAP, NO_FALLBACK, ROLE_COW, ROLE_DATA, ROLE_IMAGE
 from asyncemu.block.qcow2.constants import MAGIC
 from asyncemu.block.qcow2.creation_options import Qcow2Creation
 from asyncemu.block.qcow2.image import Image
@@ -45,7 +45,6 @@ class Qcow2Driver(BlockDriver[Qcow2Options], name="qcow2"):
     file: BlockChild
     backing: BlockChild | None
     data_file: BlockChild | None
-    zero_flags = MAY_UNMAP
 
     # ---- life cycle
 
@@ -57,6 +56,8 @@ class Qcow2Driver(BlockDriver[Qcow2Options], name="qcow2"):
         self.backing_file = self.image.area.backing_file
         self.backing_format = self.image.area.extensions.backing_format
         self._preallocated: bool | None = None
+        # Version 2 has no zero clusters: its zeroes are written.
+        self.zero_flags = MAY_UNMAP | NO_FALLBACK if self.image.geometry.version >= 3 else 0
         self._set_limits()
         self.restart_cleaner(self.options.cache_clean_interval)
         return self.image.header.size

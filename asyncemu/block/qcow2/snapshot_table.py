@@ -17,6 +17,9 @@ from asyncemu.block.qcow2.errors import BadImage
 _fixed: Final = struct.Struct(">QIHHIIQII")
 _extra: Final = struct.Struct(">QQQ")
 
+#: Bytes of an entry less extra data, id and name.
+ENTRY_HEAD: Final = _fixed.size
+
 #: Bytes of extra data of an entry. QEMU: QCOW_MAX_SNAPSHOT_EXTRA_DATA.
 MAX_EXTRA_DATA: Final = 1024
 

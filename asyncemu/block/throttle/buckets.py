@@ -84,34 +84,41 @@ class LeakyBucket:
 
 
 class ThrottleState:
-    """All buckets of a group."""
+    """All buckets of a group; those without a limit stay empty."""
 
     def __init__(self, config: ThrottleConfig, now_ns: int) -> None:
         self.config = config
         self.buckets = [LeakyBucket(limit) for limit in config.buckets]
         self._leaked_until = now_ns
-        limited = [
-            [bucket for index, bucket in enumerate(self.buckets) if index in used and bucket.limit.average]
-            for used in (_BYTES[READ] + _REQUESTS[READ], _BYTES[WRITE] + _REQUESTS[WRITE])
-        ]
-        #: By direction: those that can make a request wait.
-        self._limited = limited
+        self._limited = [bucket for bucket in self.buckets if bucket.limit.average]
+        #: By direction.
+        self._of_bytes = [self._limited_of(indices) for indices in _BYTES]
+        self._of_requests = [self._limited_of(indices) for indices in _REQUESTS]
+
+    def _limited_of(self, indices: tuple[int, int]) -> list[LeakyBucket]:
+        return [self.buckets[index] for index in indices if self.buckets[index].limit.average]
 
     def wait_ns(self, direction: int, now_ns: int) -> int:
         """How long from ``now_ns`` on the next request of ``direction`` has to wait; 0: it may pass."""
         elapsed = now_ns - self._leaked_until
         self._leaked_until = now_ns
         if elapsed > 0:
-            for bucket in self.buckets:
-                if bucket.level or bucket.burst_level:
-                    bucket.leak(elapsed)
-        return max((bucket.wait_ns() for bucket in self._limited[direction]), default=0)
+            for bucket in self._limited:
+                bucket.leak(elapsed)
+        longest = 0
+        for buckets in (self._of_bytes[direction], self._of_requests[direction]):
+            for bucket in buckets:
+                wait = bucket.wait_ns()
+                if wait > longest:
+                    longest = wait
+        return longest
 
     def account(self, direction: int, length: int) -> None:
         """A request of ``length`` bytes passes."""
-        size = self.config.iops_size
-        requests = length / size if size and length > size else 1.0
-        for index in _BYTES[direction]:
-            self.buckets[index].add(length)
-        for index in _REQUESTS[direction]:
-            self.buckets[index].add(requests)
+        for bucket in self._of_bytes[direction]:
+            bucket.add(length)
+        if self._of_requests[direction]:
+            size = self.config.iops_size
+            requests = length / size if size and length > size else 1.0
+            for bucket in self._of_requests[direction]:
+                bucket.add(requests)

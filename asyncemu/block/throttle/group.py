@@ -35,7 +35,10 @@ class ThrottleGroup:
         self.lock = threading.Lock()
         self.members: list[ThrottleMember] = []
         self._state = ThrottleState(config, clock.now())
-        #: By direction: whose turn it was last, and whether a timer of the group is set.
+        #: So that requests of a group without limits pass in one step.
+        self.limited = config.enabled
+        #: By direction: how many wait in queues; whose turn it was last; whether a timer of the group is set.
+        self.waiting = [0 for _ in DIRECTIONS]
         self._tokens: list[ThrottleMember | None] = [None for _ in DIRECTIONS]
         self._timer_set = [False for _ in DIRECTIONS]
 
@@ -49,6 +52,7 @@ class ThrottleGroup:
         """Other limits from now on; what has passed until now is forgotten. ``config`` has been checked."""
         with self.lock:
             self._state = ThrottleState(config, self.clock.now())
+            self.limited = config.enabled
             # Who waits for the old limits looks again.
             for member in self.members:
                 member.hurry_timers()
@@ -72,12 +76,14 @@ class ThrottleGroup:
 
     def must_wait(self, member: ThrottleMember, direction: int) -> bool:
         """A request of ``member`` comes, behind nobody of its own: must it wait? Then a timer is set."""
-        return self._hold_up(self._next_to_pass(member, direction), direction)
+        token = self._next_to_pass(member, direction) if self.waiting[direction] else member
+        return self._hold_up(token, direction)
 
     def passed(self, member: ThrottleMember, direction: int, length: int) -> None:
         """A request passes now: account for it, and see to the next one. In the member's context."""
         self._state.account(direction, length)
-        self.schedule_next(member, direction)
+        if self.waiting[direction]:
+            self.schedule_next(member, direction)
 
     def timer_fired(self, member: ThrottleMember, direction: int) -> None:
         """Or was cancelled: the timer of the group, which is one of ``member``, is not set any more."""

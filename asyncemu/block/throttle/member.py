@@ -44,6 +44,8 @@ class ThrottleMember(HasHome):
     def begin(self, direction: int, length: int) -> Waiter | None:
         """A request of ``length`` bytes comes. None: it goes on at once; otherwise ``wait`` is next."""
         group = self.group
+        if not group.limited and not group.waiting[direction]:
+            return None
         with group.lock:
             if self.unlimited or not (self._pending[direction] or group.must_wait(self, direction)):
                 group.passed(self, direction, length)
@@ -52,6 +54,7 @@ class ThrottleMember(HasHome):
             self._pending[direction] += 1
             waiter = Waiter()
             self._queues[direction].append(waiter)
+            group.waiting[direction] += 1
             return waiter
 
     @home
@@ -65,6 +68,7 @@ class ThrottleMember(HasHome):
                 self._pending[direction] -= 1
                 if waiter in queue:
                     queue.remove(waiter)
+                    group.waiting[direction] -= 1
                 else:
                     # It has been chosen: the next one takes its turn.
                     group.schedule_next(self, direction)
@@ -139,6 +143,7 @@ class ThrottleMember(HasHome):
         queue = self._queues[direction]
         if not queue:
             return False
+        self.group.waiting[direction] -= 1
         queue.popleft().wake()
         return True
 

@@ -49,7 +49,8 @@ def command(words: Sequence[str]) -> int:
         try:
             await _create(session, form, filename, size, option_texts, given)
         except ToolError as error:
-            raise ToolError(f"{filename}: {error.messages[0]}", *error.messages[1:], hint=error.hint) from error
+            first, *others = error.messages
+            raise ToolError(f"{filename}: {first}", *others, hint=error.hint, hint_end=error.hint_end) from error
         return 0
 
     return run_tool(main, arguments.objects)
@@ -137,6 +138,6 @@ async def _look_at_backing(session: ToolSession, filename: str, options: Creatio
     form, size = image.node.driver.name, image.size
     await close_image(session, image)
     if backing_format is None:
-        raise ToolError("Backing file specified without backing format", hint=f"Detected format of {form}.")
+        raise ToolError("Backing file specified without backing format", hint=f"Detected format of {form}.", hint_end="")
     if "size" not in options:
         options.set_size(size)

@@ -131,24 +131,17 @@ class CreationOptions:
 
     def for_format(self) -> PlainOptions:
         """An instance of the format's ``creation``. ToolError."""
-        return self._instance(self._driver)
+        return _instance(self._driver, self._values)
 
-    def for_protocol(self, size: int | None) -> PlainOptions:
-        """An instance of the protocol's ``creation``; ``size`` instead of that of the image, when not None. ToolError."""
+    def for_protocol(self, size: int) -> PlainOptions:
+        """An instance of the protocol's ``creation``, with a file of ``size`` bytes. ToolError.
+
+        What the format has options for is the format's matter, unless it is nothing but its file.
+        """
         assert self._protocol is not None
-        return self._instance(self._protocol, {} if size is None else {"size": size})
-
-    def _instance(self, driver: type[BlockDriver[Any]], instead: Mapping[str, object] = {}) -> PlainOptions:
-        """Of what it knows, with choices checked: that is done last, as qemu-img does it."""
-        creation = driver.creation
-        assert creation is not None
-        fields = {_spelling(field): field for field in creation.fields}
-        values = {}
-        for name, value in {**self._values, **instead}.items():
-            if name in fields:
-                _check_choice(driver, creation, fields[name], name, value)
-                values[fields[name]] = value
-        return creation(**values)
+        formats = {} if self._driver.name in ("raw", self._protocol.name) else _kinds(self._driver)
+        values = {name: value for name, value in self._values.items() if name not in formats}
+        return _instance(self._protocol, {**values, "size": size})
 
     def _order(self) -> Iterable[str]:
         formats = _kinds(self._driver)
@@ -238,6 +231,19 @@ def _number(name: str, text: str) -> int:
     if not 0 <= number < 1 << 64:
         raise ToolError(f"Value '{text}' is out of range for parameter '{name}'")
     return number
+
+
+def _instance(driver: type[BlockDriver[Any]], given: Mapping[str, object]) -> PlainOptions:
+    """The ``creation`` of ``driver`` with what it knows of ``given``. Choices are checked last, as in qemu-img."""
+    creation = driver.creation
+    assert creation is not None
+    fields = {_spelling(field): field for field in creation.fields}
+    values = {}
+    for name, value in given.items():
+        if name in fields:
+            _check_choice(driver, creation, fields[name], name, value)
+            values[fields[name]] = value
+    return creation(**values)
 
 
 def _check_choice(

@@ -106,7 +106,7 @@ async def image_info(image: Image) -> dict[str, Any]:
     if _tells_of_itself(image):
         info["dirty-flag"] = about.dirty
     if about.format_specific is not None:
-        info["format-specific"] = {"type": driver.name, "data": about.format_specific}
+        info["format-specific"] = about.format_specific
     if driver.backing_file:
         info["backing-filename"] = driver.backing_file
         full = full_backing_name(filename, driver.backing_file)

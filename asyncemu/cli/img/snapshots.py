@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import errno
-import os
 
 from asyncemu.cli.tools.failure import ToolError, errno_of, in_qemus_words
 from asyncemu.cli.tools.opening import Image
@@ -22,21 +21,22 @@ async def load_snapshot(image: Image, parameter: str) -> None:
     driver = image.node.driver
     identity, name = _chosen(parameter)
     if not driver.defines("snapshot_load"):
-        raise _failed(errno.ENOTSUP, "Internal snapshots are not supported by this image format")
+        problem = f"Block format '{driver.name}' used by device '' does not support temporarily loading internal snapshots"
+        raise _failed(problem)
     if identity is None and name is None:
         # An id is looked for first.
         snapshots = await driver.snapshot_list()
         found = next((each for each in snapshots if each.id == parameter), None)
         found = found or next((each for each in snapshots if each.name == parameter), None)
         if found is None:
-            raise _failed(errno.ENOENT, "Can't find snapshot")
+            raise _failed("Can't find snapshot")
         identity, name = found.id, found.name
     try:
         await driver.snapshot_load(identity or "", name or "")
     except (AsyncemuError, OSError) as error:
         number = errno_of(error)
         words = "Can't find snapshot" if number == errno.ENOENT else in_qemus_words(error)
-        raise _failed(number, words) from error
+        raise _failed(words) from error
     image.node.size = driver.node.size
 
 
@@ -56,6 +56,5 @@ def _chosen(parameter: str) -> tuple[str | None, str | None]:
     return identity, name
 
 
-def _failed(number: int, words: str) -> ToolError:
-    assert os.strerror(number)
+def _failed(words: str) -> ToolError:
     return ToolError(f"Failed to load snapshot: {words}")

@@ -11,7 +11,7 @@ from asyncemu.cli.io.command import BadUsage, Command, CommandFailed, Invocation
 from asyncemu.cli.io.disk import Disk
 from asyncemu.cli.tools.failure import in_qemus_words
 from asyncemu.cli.tools.opening import Image, close_image
-from asyncemu.cli.tools.report import complain, report
+from asyncemu.cli.tools.report import complain, discard_output, report
 from asyncemu.cli.tools.runner import ToolSession
 from asyncemu.coroutines import Coroutine
 from asyncemu.errors import AsyncemuError
@@ -119,6 +119,9 @@ class Exerciser:
             if str(error):
                 print(error)
             return False
+        except BrokenPipeError:
+            # Who reads our output has read enough: the commands go on.
+            discard_output()
         except (AsyncemuError, OSError) as error:
             for text in in_qemus_words(error).split("\n"):
                 report(text)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from asyncemu.cli.tools.failure import ToolError, fail, in_qemus_words
 from asyncemu.cli.tools.getopt_long import NO_ARGUMENT, REQUIRED_ARGUMENT, BadOption, OptionScanner
-from asyncemu.cli.tools.report import complain, name_program, program, report
+from asyncemu.cli.tools.report import complain, discard_output, name_program, program, report
 from asyncemu.cli.tools.startup import ready_output
 from asyncemu.errors import AsyncemuError
 
@@ -164,8 +164,11 @@ async def _execute_input(exerciser: Exerciser) -> bool:
     good = True
     while not exerciser.finished:
         # Also for a script: those that drive the program by a pipe wait for it.
-        sys.stdout.write(f"{program()}> ")
-        sys.stdout.flush()
+        try:
+            sys.stdout.write(f"{program()}> ")
+            sys.stdout.flush()
+        except BrokenPipeError:
+            discard_output()
         line = await reader.next_line()
         if line is None:
             if sys.stdin.isatty():

@@ -11,9 +11,9 @@ from asyncemu.cli.tools.failure import ToolError
 from asyncemu.cli.tools.getopt_long import NO_ARGUMENT, REQUIRED_ARGUMENT, BadOption, OptionScanner
 from asyncemu.cli.tools.report import program
 
-_SHORT: Final = "hVb:o:p:rsnc:dvk:e:f:tl:x:T:D:AB:L"
+SHORT: Final = "hVb:o:p:rsnc:dvk:e:f:tl:x:T:D:AB:L"
 #: In qemu-nbd's order, which shows when an abbreviation is ambiguous.
-_LONG: Final[Mapping[str, tuple[int, str]]] = {
+LONG: Final[Mapping[str, tuple[int, str]]] = {
     "help": (NO_ARGUMENT, "h"),
     "version": (NO_ARGUMENT, "V"),
     "bind": (REQUIRED_ARGUMENT, "b"),
@@ -64,7 +64,7 @@ class Stop(Exception):
 def parse(words: Sequence[str]) -> Settings:
     """Settings, which may contradict each other: ``check`` tells. Raises ToolError, Stop."""
     settings = Settings()
-    scanner = OptionScanner(words, _SHORT, _LONG)
+    scanner = OptionScanner(words, SHORT, LONG)
     try:
         for option, argument in scanner:
             _ACTIONS[option](settings, argument)

@@ -9,20 +9,27 @@ Scripts look at these words. An error of ours is ``place: problem; remedy``; QEM
 from __future__ import annotations
 
 import os
+from typing import Final
 
 from asyncemu.cli.tools.report import complain, report
 from asyncemu.errors import AsyncemuError, ConfigError, HostError, ProtocolError
 
 
+#: How the graph says that a node-name is nobody's.
+_NO_NODE: Final = "no block node is named "
+
+
 class ToolError(AsyncemuError):
     """The tool ends with ``status``, after a line ``PROGRAM: message`` for each of the messages."""
 
-    def __init__(self, *messages: str, status: int = 1, hint: str = "") -> None:
+    def __init__(self, *messages: str, status: int = 1, hint: str = "", hint_end: str = "\n") -> None:
         super().__init__("\n".join(messages))
         self.messages = messages
         self.status = status
         #: A last line, without the program's name.
         self.hint = hint
+        #: QEMU's line may be none.
+        self.hint_end = hint_end
 
 
 def fail(error: BaseException) -> int:
@@ -31,7 +38,7 @@ def fail(error: BaseException) -> int:
         report(line)
     hint = hint_of(error)
     if hint:
-        complain(hint)
+        complain(hint, error.hint_end if isinstance(error, ToolError) else "\n")
     return error.status if isinstance(error, ToolError) else 1
 
 
@@ -83,4 +90,9 @@ def _of_config_error(error: ConfigError) -> str:
         return in_qemus_words(inner)
     from asyncemu.block.naming.words import qemu_words
 
-    return qemu_words(error)
+    words = qemu_words(error)
+    if words.startswith(_NO_NODE):
+        # A name alone, where QEMU takes those of devices, too.
+        name = words.removeprefix(_NO_NODE).strip("'")
+        return f"Cannot find device='{name}' nor node-name='{name}'"
+    return words

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from asyncemu.cli.tools.failure import ToolError
-from asyncemu.cli.tools.option_strings import split_options
+from asyncemu.errors import ConfigError
 
 _BOOLEANS: Final = {"on": True, "yes": True, "true": True, "y": True, "off": False, "no": False, "false": False, "n": False}
 
@@ -123,16 +123,16 @@ def secret(found: UserObject) -> bytes:
 
 
 def _table(text: str) -> dict[str, object]:
-    if not text.startswith("{"):
-        return dict(split_options(text, "qom-type"))
-    import json
+    from asyncemu.block.naming.json_reader import JsonError, read_json
+    from asyncemu.block.naming.keyval import parse_keyval
 
     try:
-        table = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ToolError(f"JSON parse error, {error}") from error
-    if not isinstance(table, dict):
-        raise ToolError("Invalid JSON object given")
+        table = read_json(text) if text.startswith("{") else parse_keyval(text, "qom-type")
+    except JsonError as error:
+        raise ToolError(str(error)) from error
+    except ConfigError as error:
+        raise ToolError(error.problem) from error
+    assert isinstance(table, dict)  # as it begins with a brace
     return table
 
 
@@ -258,9 +258,5 @@ _TYPE_NAMES: Final[Mapping[_Check, str]] = {
 
 #: Types that qemu-img 7.2 knows the names of. None of them is something that an image refers to but these above.
 _QEMUS_TYPES: Final = frozenset(
-    "authz-list-file can-bus colo-compare cryptodev-backend dbus-vmstate filter-buffer "
-    "filter-dump filter-mirror filter-redirector filter-replay filter-rewriter input-barrier input-linux iothread "
-    "main-loop memory-backend-file memory-backend-memfd memory-backend-ram pr-manager-helper qtest rng-builtin "
-    "rng-egd rng-random secret_keyring thread-context tls-cipher-suites tls-creds-anon tls-creds-psk "
-    "x-remote-object".split()  # noqa: SIM905
+    ["authz-list-file", "can-bus", "colo-compare", "cryptodev-backend", "dbus-vmstate", "filter-buffer", "filter-dump", "filter-mirror", "filter-redirector", "filter-replay", "filter-rewriter", "input-barrier", "input-linux", "iothread", "main-loop", "memory-backend-file", "memory-backend-memfd", "memory-backend-ram", "pr-manager-helper", "qtest", "rng-builtin", "rng-egd", "rng-random", "secret_keyring", "thread-context", "tls-cipher-suites", "tls-creds-anon", "tls-creds-psk", "x-remote-object"]
 )

@@ -26,6 +26,7 @@ from asyncemu.block.types import BlockStatus
 from asyncemu.cli.tools.cache_modes import WRITEBACK, CacheMode
 from asyncemu.cli.tools.failure import ToolError, hint_of, in_qemus_words
 from asyncemu.cli.tools.filenames import filename_of
+from asyncemu.cli.tools.report import complain
 from asyncemu.cli.tools.runner import ToolSession
 from asyncemu.errors import AsyncemuError, ConfigError
 from asyncemu.memory.buffers import Buffers
@@ -109,11 +110,28 @@ async def open_image(session: ToolSession, argument: ImageArgument) -> Image:
         if argument.resizable:
             permissions |= PERM_RESIZE
         backend = BlockBackend("", session.context, permissions, PERM_ALL)
-        await backend.insert(node)
+        try:
+            await backend.insert(node)
+        except BaseException:
+            # Another attempt may follow, as in io.
+            await session.graph.remove(node)
+            raise
     except (AsyncemuError, OSError) as error:
         problem = f"Could not open '{argument.text}': {in_qemus_words(error)}"
         raise ToolError(problem, hint=hint_of(error)) from error
+    if getattr(node.driver, "probed", False) and not node.read_only:
+        warn_of_guess(filename_of(node))
     return Image(argument.text, backend, FUA if argument.cache.writethrough else 0)
+
+
+def warn_of_guess(filename: str) -> None:
+    """Nobody said that the image is raw, and it can be written."""
+    complain(
+        f"WARNING: Image format was not specified for '{filename}' and probing guessed raw.\n"
+        "         Automatically detecting the format is dangerous for raw images, write operations on block 0 will be "
+        "restricted.\n"
+        "         Specify the 'raw' format explicitly to remove the restrictions."
+    )
 
 
 async def close_image(session: ToolSession, image: Image) -> None:

@@ -36,14 +36,14 @@ def warn(message: str) -> None:
     report(f"warning: {message}")
 
 
-def complain(line: str) -> None:
+def complain(line: str, end: str = "\n") -> None:
     """A line on stderr, behind what stdout has so far. Nobody may be there to read it."""
     try:
         sys.stdout.flush()
     except (OSError, ValueError):
         discard_output()
     try:
-        sys.stderr.write(line + "\n")
+        sys.stderr.write(line + end)
         sys.stderr.flush()
     except OSError:
         pass

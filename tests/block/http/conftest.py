@@ -41,6 +41,9 @@ class WebServer(ThreadingHTTPServer):
         self.gate = threading.Event()
         self.gate.set()
 
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that goes in the middle of an answer is no news."""
+
     @property
     def url(self) -> str:
         """Of the file."""

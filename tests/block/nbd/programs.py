@@ -76,5 +76,6 @@ async def _running(pid_file: Path, *command: str | Path) -> AsyncIterator[Any]:
         yield process
     finally:
         if process.returncode is None:
-            process.terminate()
+            # Politely asked, they wait for their clients.
+            process.kill()
         await process.wait()

@@ -232,6 +232,7 @@ async def test_server_that_is_started_again_is_found(
         async with running(*command):
             backend = await stack.enter_async_context(opened(graph, socket, **{"reconnect-delay": 100}))
             await backend.pwrite(0, b"before" * 100)
+        socket.unlink()
         requests = [asyncio.ensure_future(backend.pwrite(4096 * number, b"after!" * 100)) for number in range(1, 30)]
         await asyncio.sleep(0)
         await stack.enter_async_context(running(*command))

@@ -103,7 +103,7 @@ def test_wait_within_a_burst_is_by_its_own_rate() -> None:
 )
 def test_account_counts_large_requests_as_several(length: int, iops_size: int, expected: float) -> None:
     limit = BucketLimit(150)
-    state = ThrottleState(config(iops_size, iops_total=limit), 0)
+    state = ThrottleState(config(iops_size, iops_total=limit, iops_read=limit, iops_write=limit), 0)
     state.account(READ, length)
     state.account(WRITE, length)
     levels = [state.buckets[index].level for index in (IOPS_TOTAL, IOPS_READ, IOPS_WRITE)]
@@ -112,7 +112,8 @@ def test_account_counts_large_requests_as_several(length: int, iops_size: int, e
 
 @pytest.mark.parametrize("iops_size", [0, 17])
 def test_account_counts_bytes_whatever_the_iops_size(iops_size: int) -> None:
-    state = ThrottleState(config(iops_size, bps_total=BucketLimit(150)), 0)
+    limit = BucketLimit(150)
+    state = ThrottleState(config(iops_size, bps_total=limit, bps_read=limit, bps_write=limit), 0)
     state.account(READ, 1024)
     state.account(WRITE, 512)
     assert [state.buckets[index].level for index in (BPS_TOTAL, BPS_READ, BPS_WRITE)] == [1536, 1024, 512]

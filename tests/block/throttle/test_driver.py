@@ -11,6 +11,7 @@ import pytest
 import asyncemu.testing.memory_disk  # noqa: F401  # makes the driver "memory" known
 from asyncemu.block import BlockBackend, BlockGraph, BlockNode, drained, move_nodes
 from asyncemu.block.flags import PERM_ALL, PERM_CONSISTENT_READ, PERM_WRITE
+from asyncemu.block.graph_change import insert_filter, remove_filter
 from asyncemu.block.reopen import reopen
 from asyncemu.block.throttle.buckets import SECOND_NS
 from asyncemu.block.throttle.config import ThrottleLimits
@@ -132,6 +133,22 @@ async def test_closing_the_node_lets_all_go_on(graph: BlockGraph, time: FakeCloc
     await graph.remove(node)
     assert all(request.done() for request in requests)
     graph.throttle_groups.remove("g")
+
+
+async def test_filter_that_comes_and_goes_under_requests_loses_none(graph: BlockGraph, time: FakeClock) -> None:
+    add_group(graph, iops_total=1)
+    disk = await graph.add_table(DISK, "b")
+    backend = BlockBackend("b", graph.context, PERM_CONSISTENT_READ | PERM_WRITE, PERM_ALL)
+    await backend.insert(disk)
+    table = {"driver": "throttle", "node-name": "top", "throttle-group": "g"}
+    node = await insert_filter(graph, disk, table, "b")
+    requests = [start(graph.context, backend.pwrite(0, bytes(512))) for _ in range(5)]
+    assert sum(request.done() for request in requests) == 1
+    await remove_filter(graph, node)
+    assert all(request.done() for request in requests)
+    assert start(graph.context, backend.pwrite(0, bytes(512))).done()
+    graph.throttle_groups.remove("g")
+    await backend.remove()
 
 
 async def test_reopen_with_another_group_takes_its_limits(graph: BlockGraph, time: FakeClock) -> None:

@@ -7,6 +7,9 @@ import asyncio
 from collections.abc import Callable
 
 import pytest
+import uvloop
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from asyncemu.block.throttle.buckets import READ, SECOND_NS, WRITE
 from asyncemu.block.throttle.config import BucketLimit, ThrottleConfig
@@ -297,3 +300,60 @@ async def test_members_in_several_threads_all_requests_pass(context: AioContext,
         await asyncio.gather(*(home.call(lambda number=number: use(number)) for number, home in enumerate(homes)))  # type: ignore[misc]
     assert passed == [100, 100, 100]
     assert group.members == []
+
+
+# ---- any sequence
+
+step = st.one_of(
+    st.tuples(st.just("request"), st.integers(0, 2), st.integers(0, 1)),
+    st.tuples(st.just("cancel"), st.integers(0, 40), st.just(0)),
+    st.tuples(st.just("drain"), st.integers(0, 2), st.integers(0, 1)),
+    st.tuples(st.just("move"), st.integers(0, 2), st.just(0)),
+    st.tuples(st.just("configure"), st.integers(0, 20), st.just(0)),
+    st.tuples(st.just("advance"), st.integers(0, 3), st.just(0)),
+    st.tuples(st.just("jump"), st.integers(0, 3), st.just(0)),
+)
+
+
+async def any_sequence(steps: list[tuple[str, int, int]]) -> None:
+    context = AioContext(asyncio.get_running_loop(), "any")
+    here = Bench(context, limits())
+    members = [here.member() for _ in range(3)]
+    requests: list[Coroutine[None]] = []
+    for what, number, other in steps:
+        match what:
+            case "request":
+                requests.append(here.request(members[number], str(len(requests)), other))
+            case "cancel" if number < len(requests):
+                requests[number].cancel()
+            case "drain" if other:
+                members[number].begin_unlimited()
+                await settle()
+            case "drain":
+                members[number].end_unlimited()
+            case "move" if all(request.done() for request in requests):
+                members[number].detach()
+                members[number].attach(context)
+            case "configure":
+                here.group.configure(limits(BucketLimit(number)))
+            case "advance":
+                await here.advance(number * TENTH)
+            case "jump":
+                here.time.advance(number * TENTH)
+    for member in members:
+        member.end_unlimited()
+    here.group.configure(limits(BucketLimit(100)))
+    await here.advance(10 * SECOND_NS)
+    for member in members:
+        member.leave()
+    cancelled = [request for request in requests if isinstance(request.error, asyncio.CancelledError)]
+    assert len(here.passed) + len(cancelled) == len(requests)
+    assert len(set(here.passed)) == len(here.passed)
+    context.close()
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(step, max_size=60))
+def test_any_sequence_no_request_is_forgotten(steps: list[tuple[str, int, int]]) -> None:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(any_sequence(steps))

@@ -93,7 +93,6 @@ AUTHORIZATIONS = [
     ("authz-simple,id=a0,identity=CN=other",),
     ("authz-list,id=a0,policy=deny,rules.0.match=CN=cli*,rules.0.policy=allow,rules.0.format=glob",),
     ("authz-list,id=a0,policy=allow,rules.0.match=CN=client,rules.0.policy=deny",),
-    ("secret,id=a0,data=x",),
     (),
 ]
 
