@@ -9,7 +9,7 @@ threads ever hold themselves to be the home of one object.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from collections.abc import Coroutine as PythonCoroutine
 from typing import Any, Final, Protocol, TypeVar, cast
 
@@ -29,21 +29,23 @@ class HasContext(Protocol):
 _GONE: Final = object()
 
 
-async def at_home(target: HasContext, function: Callable[[], Awaitable[ResultT]]) -> ResultT:
+async def at_home(target: HasContext, function: Callable[[], PythonCoroutine[Any, Any, ResultT]]) -> ResultT:
     """Await ``function()`` in the home of ``target``, wherever that is by then. From any context.
 
-    Cancelled from another context, it may go on there for a while, as in AioContext.call.
+    Cancelled, it cancels that and waits for its end: a request has left its buffers alone.
     """
     while True:
         context = target.context
         if context.in_home():
             return await function()
-        result = await context.call(lambda context=context: _if_home(target, context, function))  # type: ignore[misc]
+        result = await call_to_end(context, lambda context=context: _if_home(target, context, function))  # type: ignore[misc]
         if result is not _GONE:
             return cast(ResultT, result)
 
 
-async def _if_home(target: HasContext, context: AioContext, function: Callable[[], Awaitable[object]]) -> object:
+async def _if_home(
+    target: HasContext, context: AioContext, function: Callable[[], PythonCoroutine[Any, Any, object]]
+) -> object:
     return await function() if target.context is context else _GONE
 
 

@@ -121,7 +121,12 @@ async def _read_edges(node: BlockNode, start: int, piece: memoryview, head: bool
 async def _read_edge(node: BlockNode, offset: int, block: memoryview, *edges: str) -> None:
     for edge in edges if node.debugged else ():
         await node.own_debug_event(f"pwritev_rmw_{edge}")
-    await node.driver.preadv(offset, Buffers([block]))
+    # A driver is asked for what there is; behind that, where the write makes it longer, are zeroes.
+    end = outer_blocks(node.limits.request_alignment, 0, node.size)[1]
+    inside = min(max(end - offset, 0), len(block))
+    if inside:
+        await node.driver.preadv(offset, Buffers([block[:inside]]))
+    block[inside:] = bytes(len(block) - inside)
     for edge in edges if node.debugged else ():
         await node.own_debug_event(f"pwritev_rmw_after_{edge}")
 

@@ -27,11 +27,7 @@ class LatencyHistogram:
 
     def __init__(self, boundaries: Sequence[int]) -> None:
         """``boundaries``: ns, increasing, above 0. ValueError."""
-        if (
-            not boundaries
-            or boundaries[0] <= 0
-            or any(a >= b for a, b in zip(boundaries, boundaries[1:], strict=False))
-        ):
+        if not boundaries or boundaries[0] <= 0 or any(low >= high for low, high in pairwise(boundaries)):
             raise ValueError("boundaries must be positive and increase")
         self.boundaries = tuple(boundaries)
         self.bins = [0] * (len(boundaries) + 1)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, TypeAlias
@@ -46,6 +47,14 @@ class CheckResult:
     compressed_clusters: int = 0
     #: A line for each finding, in QEMU's words, in order.
     findings: list[str] = field(default_factory=list)
+
+
+class CheckFailed(OSError):
+    """``BlockDriver.check`` could not go on; ``result`` is what it had found by then."""
+
+    def __init__(self, number: int, result: CheckResult) -> None:
+        super().__init__(number, os.strerror(number))
+        self.result = result
 
 
 class ImageInfo(NamedTuple):

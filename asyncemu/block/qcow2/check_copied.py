@@ -128,9 +128,7 @@ class CopiedFlags:
             refcount = await self._refcount((entry & OFFSET_MASK) >> self._geometry.cluster_bits)
         if refcount is None or (refcount == 1) == bool(entry & COPIED):
             return 0
-        self._report.corruption(
-            f"{self._verb} OFLAG_COPIED data cluster: l2_entry={entry:x} refcount={refcount}"
-        )
+        self._report.corruption(f"{self._verb} OFLAG_COPIED data cluster: l2_entry={entry:x} refcount={refcount}")
         if not self._repair:
             return 0
         words[at] = entry ^ COPIED

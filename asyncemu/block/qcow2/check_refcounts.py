@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from asyncemu.block.qcow2.check_counts import MAX_CLUSTERS, ReferenceCounts
 from asyncemu.block.qcow2.check_report import Report
+from asyncemu.block.qcow2.constants import MAX_OFFSET
 from asyncemu.block.qcow2.freed import DISCARD_ALWAYS
 from asyncemu.block.qcow2.geometry import REFCOUNT_OFFSET_MASK
 from asyncemu.block.qcow2.table_cache import Table
@@ -41,9 +42,7 @@ async def check_blocks(image: Image, counts: ReferenceCounts, report: Report, *,
             report.corruption(f"ERROR refcount table entry {index} has reserved bits set")
             rebuild = True
         elif offset & geometry.cluster_mask:
-            report.corruption(
-                f"ERROR refcount block {index} is not cluster aligned; refcount table entry corrupted"
-            )
+            report.corruption(f"ERROR refcount block {index} is not cluster aligned; refcount table entry corrupted")
             rebuild = True
         elif offset >> geometry.cluster_bits >= counts.clusters:
             verb = "Repairing" if fix else "ERROR"
@@ -64,6 +63,8 @@ async def _lengthen(image: Image, counts: ReferenceCounts, report: Report, offse
     size = image.geometry.cluster_size
     end = offset + size
     try:
+        if end > MAX_OFFSET:
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
         if end >> image.geometry.cluster_bits > min(MAX_CLUSTERS, max(counts.clusters, 1 << 16) * _MAX_GROWTH):
             raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
         await image.file.truncate(end)
@@ -115,9 +116,7 @@ class Comparison:
         for cluster in range(base, base + count):
             self._report.error(f"Can't get refcount for cluster {cluster}: {text}")
 
-    def _compare_block(
-        self, base: int, end: int, block: Table[Any] | None, fix_leaks: bool, fix_errors: bool
-    ) -> None:
+    def _compare_block(self, base: int, end: int, block: Table[Any] | None, fix_leaks: bool, fix_errors: bool) -> None:
         codec = self._counts.codec
         counted = self._counts.blocks.get(base >> self._image.geometry.refcount_block_bits)
         stored = None if block is None else block.payload

@@ -17,8 +17,8 @@ from asyncemu.block.qcow2.constants import MAX_OFFSET, MAX_SNAPSHOT_TABLE_SIZE, 
 from asyncemu.block.qcow2.errors import BadImage
 from asyncemu.block.qcow2.header import SNAPSHOT_FIELDS_OFFSET
 from asyncemu.block.qcow2.snapshot_table import (
-    MAX_EXTRA_DATA,
     ENTRY_HEAD,
+    MAX_EXTRA_DATA,
     SnapshotTable,
     parse_snapshot,
     read_snapshot_table,

@@ -140,9 +140,7 @@ class TableWalk:
                 # It is another one now: the next time it is looked at again.
                 self._add_fragments(found, active)
                 return
-            found = found._replace(
-                lines=tuple(self._report.lines[lines:]), corruptions=result.corruptions - before[0]
-            )
+            found = found._replace(lines=tuple(self._report.lines[lines:]), corruptions=result.corruptions - before[0])
             self._found[offset] = found
         self._add_fragments(found, active)
 
@@ -238,9 +236,7 @@ class TableWalk:
         if host & geometry.misaligned:
             has_data = bitmap & ALL_ALLOCATED if geometry.extended_l2 else not entry & ZERO_FLAG
             if has_data:
-                report.corruption(
-                    f"ERROR offset={host:x}: Data cluster is not properly aligned; L2 entry corrupted."
-                )
+                report.corruption(f"ERROR offset={host:x}: Data cluster is not properly aligned; L2 entry corrupted.")
             else:
                 verb = "Repairing" if self._fix else "ERROR"
                 report.corruption(

@@ -6,18 +6,28 @@ Thin: the image itself is image.py, which lists its parts; opening.py makes it o
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from asyncemu.block.child import BlockChild
-from asyncemu.block.driver import BlockDriver, BlockDriverOptions, ChildSlot
+from asyncemu.block.drain import drained
+from asyncemu.block.driver import BlockDriver, BlockDriverOptions, ChildSlot, Progress
 from asyncemu.block.flags import MAY_UNMAP, NO_FALLBACK, ROLE_COW, ROLE_DATA, ROLE_IMAGE
 from asyncemu.block.qcow2.constants import MAGIC
 from asyncemu.block.qcow2.creation_options import Qcow2Creation
 from asyncemu.block.qcow2.image import Image
 from asyncemu.block.qcow2.opening import open_image
 from asyncemu.block.qcow2.options import Qcow2Options
-from asyncemu.block.types import BlockStatus, ImageInfo, Measurement, Preallocation, Reopening
+from asyncemu.block.types import (
+    BlockStatus,
+    CheckResult,
+    ImageInfo,
+    Measurement,
+    Preallocation,
+    Reopening,
+    Repair,
+    SnapshotInfo,
+)
 from asyncemu.loop import home
 from asyncemu.memory.buffers import Buffers
 from asyncemu.plain_options import PlainOptions
@@ -152,6 +162,12 @@ class Qcow2Driver(BlockDriver[Qcow2Options], name="qcow2"):
 
         return await image_info(self.image)
 
+    async def check(self, repair: Repair, progress: Progress) -> CheckResult:
+        from asyncemu.block.qcow2.check import check
+
+        async with drained(self.node):
+            return await check(self.image, repair, progress)
+
     async def make_empty(self) -> None:
         from asyncemu.block.qcow2.empty import make_empty
 
@@ -163,6 +179,38 @@ class Qcow2Driver(BlockDriver[Qcow2Options], name="qcow2"):
 
         await change_backing_file(self.image, backing_file, backing_format)
         self.backing_file, self.backing_format = backing_file, backing_format
+
+    # ---- snapshots
+
+    async def snapshot_create(self, snapshot: SnapshotInfo) -> SnapshotInfo:
+        from asyncemu.block.qcow2.snapshots import snapshot_create
+
+        async with drained(self.node):
+            return await snapshot_create(self.image, snapshot)
+
+    async def snapshot_goto(self, id_or_name: str) -> None:
+        from asyncemu.block.qcow2.snapshots import snapshot_goto
+
+        async with drained(self.node):
+            await snapshot_goto(self.image, id_or_name)
+            self.node.set_size(self.image.header.size)
+
+    async def snapshot_delete(self, id: str, name: str) -> None:
+        from asyncemu.block.qcow2.snapshots import snapshot_delete
+
+        async with drained(self.node):
+            await snapshot_delete(self.image, id, name)
+
+    async def snapshot_list(self) -> Sequence[SnapshotInfo]:
+        from asyncemu.block.qcow2.snapshots import snapshot_list
+
+        return snapshot_list(self.image)
+
+    async def snapshot_load(self, id: str, name: str) -> None:
+        from asyncemu.block.qcow2.snapshots import snapshot_load
+
+        async with drained(self.node):
+            await snapshot_load(self.image, id, name)
 
     async def save_vmstate(self, offset: int, buffers: Buffers) -> None:
         """VM state is stored like guest data behind the end of the disk."""

@@ -73,6 +73,8 @@ class Image:
         #: What must be done before the first change has been done.
         self.ready_to_write = False
         self.lazy_refcounts = False
+        #: A change was given up half way: only a repair makes the image clean.
+        self.must_stay_dirty = False
         #: DISCARD_* whose clusters the file below hears of.
         self.discard_reasons = frozenset({DISCARD_ALWAYS})
         self.snapshots = SnapshotTable()
@@ -159,7 +161,8 @@ class Image:
         await self.file.pwritev(0, Buffers.of(data))
         self.area, self.header = stored, stored.header
 
-    async def _set_incompatible(self, bits: int) -> None:
+    async def set_incompatible(self, bits: int) -> None:
+        """Write and flush these feature bits."""
         await self.file.pwrite_sync(INCOMPATIBLE_OFFSET, struct.pack(">Q", bits))
         self.set_header(incompatible_features=bits)
 
@@ -167,15 +170,15 @@ class Image:
     async def mark_dirty(self) -> None:
         """Refcounts on disk may be wrong from now on; with the lock held. QEMU: qcow2_mark_dirty."""
         if not self.header.dirty:
-            await self._set_incompatible(self.header.incompatible_features | features.DIRTY)
+            await self.set_incompatible(self.header.incompatible_features | features.DIRTY)
 
     @home
     async def mark_clean(self) -> None:
         """Write all, and say that refcounts are right. QEMU: qcow2_mark_clean."""
-        if self.header.dirty:
+        if self.header.dirty and not self.must_stay_dirty:
             await self.metadata.write(refcounts_too=True)
             await self.file.flush()
-            await self._set_incompatible(self.header.incompatible_features & ~features.DIRTY)
+            await self.set_incompatible(self.header.incompatible_features & ~features.DIRTY)
 
     # ---- before changes
 
@@ -282,7 +285,7 @@ class Image:
                 self.ready_to_write = False
                 if self.header.version >= 3:
                     try:
-                        await self._set_incompatible(self.header.incompatible_features | features.CORRUPT)
+                        await self.set_incompatible(self.header.incompatible_features | features.CORRUPT)
                     except (OSError, BlockError):
                         pass  # the image can't be written: it stays as it is
         return BlockError(self.name, errno.EIO, problem)

@@ -47,7 +47,7 @@ class Qcow2Options(BlockDriverOptions):
     )
     pass_discard_snapshot: bool = option(default=True, description="Discard what is freed with a snapshot in the file.")
     pass_discard_other: bool = option(default=False, description="Discard what is freed for other reasons in the file.")
-    overlap_check: Literal["none", "constant", "cached", "all"] | OverlapCheckOptions | None = option(
+    overlap_check: OverlapCheckOptions | Literal["none", "constant", "cached", "all"] | None = option(
         default=None, description="Which overlap checks to do before each write."
     )
     cache_size: Size | None = option(default=None, description="Both metadata caches together.")

@@ -14,7 +14,7 @@ import os
 from array import array
 from typing import TYPE_CHECKING, Any, Final
 
-from asyncemu.block.qcow2.constants import ENTRY_SIZE
+from asyncemu.block.qcow2.constants import ENTRY_SIZE, MAX_OFFSET
 from asyncemu.block.qcow2.freed import DISCARD_NEVER, FreedClusters, FreedRange, RequestEpochs
 from asyncemu.block.qcow2.geometry import MAX_DATA_OFFSET, REFCOUNT_OFFSET_MASK
 from asyncemu.block.qcow2.refcount_codec import RefcountRange, refcount_codec
@@ -74,6 +74,8 @@ class Refcounts:
             return None
         if offset & self._geometry.cluster_mask:
             raise await self._image.corruption(f"Refblock offset {offset:#x} unaligned (reftable index: {index:#x})")
+        if offset > MAX_OFFSET - self._geometry.cluster_size:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
         return self.cache.tables.get(offset) or await self.cache.load(offset)
 
     async def get(self, cluster: int) -> int:

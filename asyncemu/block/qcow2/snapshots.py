@@ -71,7 +71,7 @@ def _info(snapshot: Snapshot) -> SnapshotInfo:
 
 
 async def snapshot_create(image: Image, wanted: SnapshotInfo) -> SnapshotInfo:
-    """What has been stored. OSError: EFBIG (too many), ENOTSUP (a data file), EINVAL (refcounts are full); BlockError."""
+    """What has been stored. OSError: EFBIG (too many), ENOTSUP (a data file), EINVAL (refcounts are full)."""
     snapshots = image.snapshots.snapshots
     if len(snapshots) >= MAX_SNAPSHOTS:
         raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
@@ -93,16 +93,16 @@ async def snapshot_create(image: Image, wanted: SnapshotInfo) -> SnapshotInfo:
             disk_size=image.header.size,
             icount=wanted.icount,
         )
-        counted = False
+        counted = array("Q")
         try:
             if entries:
                 await image.write_metadata(offset, words_bytes(entries), 0)
             await add_references(image, entries)
-            counted = True
+            counted = entries
             await refresh_copied(image)
             await write_snapshot_table(image, [*snapshots, snapshot])
         except BaseException:
-            await _undo(image, snapshot, entries if counted else array("Q"))
+            await _undo(image, counted, offset, len(entries))
             raise
         # VM state is the snapshot's only: it would be copied when the next one is saved.
         size = image.geometry.round_up(wanted.vm_state_size)
@@ -121,19 +121,22 @@ def _new_id(snapshots: Sequence[Snapshot]) -> str:
     return str((largest + 1) % (1 << 64))
 
 
-async def _undo(image: Image, snapshot: Snapshot, counted: array[int]) -> None:
-    """It could not be taken: give back what has been taken for it. Raises nothing but what cancels."""
-    try:
-        if counted:
-            await drop_references(image, counted)
-            await write_all(image)
-            await refresh_copied(image)
-        if snapshot.l1_size:
-            await image.refcounts.release(snapshot.l1_table_offset, snapshot.l1_size * ENTRY_SIZE)
+async def _undo(image: Image, counted: array[int], l1_offset: int, l1_entries: int) -> None:
+    """It has failed: references of what ``counted`` names are given back, and a new L1 table.
+
+    Unless the header may have been written: then, all stays counted.
+    """
+    if image.must_stay_dirty:
+        return
+    image.must_stay_dirty = True
+    if counted:
+        await drop_references(image, counted)
         await write_all(image)
-    except (OSError, BlockError) as error:
-        image.must_stay_dirty = True
-        image.warn(f"{image.name}: {error}; the image must be repaired")
+        await refresh_copied(image)
+    if l1_entries:
+        await image.refcounts.release(l1_offset, l1_entries * ENTRY_SIZE)
+    await write_all(image)
+    image.must_stay_dirty = False
 
 
 # ---- delete
@@ -151,6 +154,7 @@ async def snapshot_delete(image: Image, id: str, name: str) -> None:
             await write_snapshot_table(image, [*snapshots[:index], *snapshots[index + 1 :]])
         except (OSError, BlockError) as error:
             raise _failed(image, "Failed to remove snapshot from snapshot list", error) from error
+        image.must_stay_dirty = True
         try:
             await drop_references(image, await _read_l1(image, snapshot))
             if snapshot.l1_size:
@@ -163,13 +167,14 @@ async def snapshot_delete(image: Image, id: str, name: str) -> None:
             await write_all(image)
         except (OSError, BlockError) as error:
             raise _failed(image, "Failed to update snapshot status in disk", error) from error
+        image.must_stay_dirty = False
 
 
 # ---- goto
 
 
 async def snapshot_goto(image: Image, id_or_name: str) -> None:
-    """The disk is what it was, its size too. BlockError (ENOENT): none; ConfigError: it is damaged, or can't be resized."""
+    """The disk is what it was, its size too. BlockError (ENOENT): none; ConfigError: damaged, or can't be resized."""
     _check_data_file(image)
     if image.area.extensions.bitmaps is not None:
         raise ConfigError("bitmaps", "Device has active dirty bitmaps")
@@ -179,21 +184,22 @@ async def snapshot_goto(image: Image, id_or_name: str) -> None:
     if size != image.header.size:
         await truncate(image, size, exact=True, preallocation="off", zero=False)
     async with _changing(image):
-        stored = await _read_l1(image, snapshot)
+        stored, old = await _read_l1(image, snapshot), image.l1.entries
         await add_references(image, stored)
         try:
             table = await _new_l1(image, stored)
-            await write_all(image)
-            old = image.l1.entries
-            await image.l2_tables.switch_l1(table)
         except BaseException:
-            await _undo(image, Snapshot(0, 0, "", "", 0, 0, 0, 0), stored)
+            await _undo(image, stored, 0, 0)
             raise
+        image.must_stay_dirty = True
+        await write_all(image)
+        await image.l2_tables.switch_l1(table)
         image.overlap.forget()
         await drop_references(image, old)
         await write_all(image)
         await refresh_copied(image)
         await write_all(image)
+        image.must_stay_dirty = False
 
 
 async def _new_l1(image: Image, stored: array[int]) -> L1Table:
@@ -250,12 +256,14 @@ async def write_snapshot_table(image: Image, snapshots: Sequence[Snapshot]) -> N
         if data:
             await image.write_metadata(table.offset, data, 0)
         await write_all(image)
-        fields = struct.pack(">IQ", len(complete), table.offset)
-        await image.file.pwrite_sync(SNAPSHOT_FIELDS_OFFSET, fields)
     except BaseException:
         if data:
             await image.refcounts.release(table.offset, len(data))
         raise
+    fields = struct.pack(">IQ", len(complete), table.offset)
+    stays_dirty, image.must_stay_dirty = image.must_stay_dirty, True
+    await image.file.pwrite_sync(SNAPSHOT_FIELDS_OFFSET, fields)
+    image.must_stay_dirty = stays_dirty
     old, image.snapshots = image.snapshots, table
     image.set_header(nb_snapshots=len(complete), snapshots_offset=table.offset)
     if image.overlap.inactive_l2_tables is not None:
@@ -285,12 +293,8 @@ async def _changing(image: Image) -> AsyncIterator[None]:
             await image.mark_dirty()
         try:
             yield
-        except ConfigError:
-            # Half of it has been done.
-            image.must_stay_dirty = True
-            raise
         finally:
-            if marks and not image.broken:
+            if marks and not image.broken and not image.must_stay_dirty:
                 await image.mark_clean()
 
 

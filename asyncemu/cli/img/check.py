@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Final, cast
 
 from asyncemu.block.open_mode import OpenMode
-from asyncemu.block.types import CheckResult, Repair
+from asyncemu.block.types import CheckFailed, CheckResult, Repair
 from asyncemu.cli.img.options import (
     FORCE_SHARE,
     FORMAT,
@@ -105,6 +105,9 @@ async def _check(image: Image, repair: Repair) -> CheckResult:
     try:
         result = await image.node.driver.check(repair, lambda done, total: None)
     except (AsyncemuError, OSError) as error:
+        if isinstance(error, CheckFailed):
+            for finding in error.result.findings:
+                complain(finding)
         raise ToolError(f"Check failed: {os.strerror(errno_of(error))}") from error
     for finding in result.findings:
         complain(finding)

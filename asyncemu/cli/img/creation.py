@@ -8,7 +8,7 @@ defaults and not others, and shows them in an order of its own; scripts parse wh
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final
 
 from asyncemu.block.driver import BlockDriver
@@ -152,16 +152,25 @@ class CreationOptions:
 
 def print_option_help(driver: type[BlockDriver[Any]], protocol: type[BlockDriver[Any]] | None) -> None:
     """What ``-o help`` prints; without the protocol, there is a hint at it."""
-    rows = {**_descriptions(protocol), **_descriptions(driver)}
     title = "Supported options:" if protocol is not None else f"Supported {driver.name} options:"
-    kinds = {"size": "size", "bool": "bool (on/off)", "num": "num", "str": "str"}
-    lines = [title]
-    for name, (kind, description) in sorted(rows.items()):
-        lines.append(f"  {f'{name}=<{kinds[kind]}>':<22} - {description}")
+    lines = [title, *option_lines(driver, protocol)]
     if protocol is None and driver.is_format:
         lines += ["", "The protocol level may support further options."]
         lines += ["Specify the target filename to include those options."]
     sys.stdout.write("\n".join(lines) + "\n")
+
+
+def option_lines(
+    driver: type[BlockDriver[Any]], protocol: type[BlockDriver[Any]] | None, without: Collection[str] = ()
+) -> list[str]:
+    """A line for each option, but for those in ``without``."""
+    rows = {**_descriptions(protocol), **_descriptions(driver)}
+    kinds = {"size": "size", "bool": "bool (on/off)", "num": "num", "str": "str"}
+    return [
+        f"  {f'{name}=<{kinds[kind]}>':<22} - {description}"
+        for name, (kind, description) in sorted(rows.items())
+        if name not in without
+    ]
 
 
 # ---- fields of the ``creation`` classes

@@ -116,7 +116,9 @@ class _List:
 
     def __init__(self, found: UserObject) -> None:
         self._allow = found.text("policy", "deny") == "allow"
-        self._rules = [_rule(index, table) for index, table in enumerate(_rule_tables(found.properties))]
+        rules = found.properties.get("rules", ())
+        assert isinstance(rules, (list, tuple))
+        self._rules = [_rule(index, table) for index, table in enumerate(rules)]
 
     def __call__(self, name: str) -> bool:
         from fnmatch import fnmatchcase
@@ -127,28 +129,12 @@ class _List:
         return self._allow
 
 
-def _rule_tables(properties: Mapping[str, object]) -> list[Any]:
-    """Written as JSON, or as ``rules.0.match=...``."""
-    rules = properties.get("rules")
-    if isinstance(rules, list):
-        return rules
-    tables: dict[str, dict[str, object]] = {}
-    for key, value in properties.items():
-        parts = key.split(".")
-        if len(parts) == 3 and parts[0] == "rules":
-            tables.setdefault(parts[1], {})[parts[2]] = value
-    indices = [str(index) for index in range(len(tables))]
-    if sorted(tables) != sorted(indices):
-        raise ToolError("Parameter 'rules' is no list: its rules are rules.0, rules.1, and so on")
-    return [tables[index] for index in indices]
-
-
 def _rule(index: int, table: object) -> _Rule:
     if not isinstance(table, Mapping):
-        raise ToolError(f"Invalid parameter type for 'rules[{index}]', expected: object")
+        raise ToolError(f"Invalid parameter type for 'rules.{index}', expected: object")
     for key in table:
         if key not in ("match", "policy", "format"):
-            raise ToolError(f"Parameter 'rules[{index}].{key}' is unexpected")
+            raise ToolError(f"Parameter 'rules.{index}.{key}' is unexpected")
     values = {}
     for key, allowed, default in (
         ("match", None, None),
@@ -157,8 +143,8 @@ def _rule(index: int, table: object) -> _Rule:
     ):
         value = table.get(key, default)
         if value is None:
-            raise ToolError(f"Parameter 'rules[{index}].{key}' is missing")
+            raise ToolError(f"Parameter 'rules.{index}.{key}' is missing")
         if not isinstance(value, str) or (allowed is not None and value not in allowed):
-            raise ToolError(f"Parameter 'rules[{index}].{key}' does not accept value '{value}'")
+            raise ToolError(f"Parameter 'rules.{index}.{key}' does not accept value '{value}'")
         values[key] = value
     return _Rule(values["match"], values["policy"] == "allow", values["format"] == "glob")

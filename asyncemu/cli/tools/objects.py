@@ -138,17 +138,15 @@ def _table(text: str) -> dict[str, object]:
 
 def _take(table: dict[str, object], key: str) -> str:
     value = table.pop(key, "")
-    if not isinstance(value, str) or not value:
+    if not isinstance(value, str):
+        raise ToolError(f"Invalid parameter type for '{key}', expected: string")
+    if not value:
         raise ToolError(f"Parameter '{key}' is missing")
     return value
 
 
 def _checked(kind: str, key: str, value: object) -> object:
     check = _TYPES[kind].get(key)
-    if check is None and kind == "throttle-group" and key.startswith("limits."):
-        check = _integer
-    if check is None and kind == "authz-list" and key.startswith("rules."):
-        check = _text
     if check is None:
         raise ToolError(f"Parameter '{key}' is unexpected")
     return check(key, value)
@@ -181,6 +179,9 @@ def _boolean(key: str, value: object) -> object:
 def _limits(key: str, value: object) -> object:
     if not isinstance(value, Mapping):
         raise ToolError(f"Invalid parameter type for '{key}', expected: object")
+    for name in value:
+        if f"x-{name}" not in _TYPES["throttle-group"]:
+            raise ToolError(f"Parameter '{key}.{name}' is unexpected")
     return {name: _integer(f"{key}.{name}", number) for name, number in value.items()}
 
 
@@ -257,6 +258,10 @@ _TYPE_NAMES: Final[Mapping[_Check, str]] = {
 }
 
 #: Types that qemu-img 7.2 knows the names of. None of them is something that an image refers to but these above.
-_QEMUS_TYPES: Final = frozenset(
-    ["authz-list-file", "can-bus", "colo-compare", "cryptodev-backend", "dbus-vmstate", "filter-buffer", "filter-dump", "filter-mirror", "filter-redirector", "filter-replay", "filter-rewriter", "input-barrier", "input-linux", "iothread", "main-loop", "memory-backend-file", "memory-backend-memfd", "memory-backend-ram", "pr-manager-helper", "qtest", "rng-builtin", "rng-egd", "rng-random", "secret_keyring", "thread-context", "tls-cipher-suites", "tls-creds-anon", "tls-creds-psk", "x-remote-object"]
-)
+_QEMUS_TYPES_TEXT: Final = """
+    authz-list-file can-bus colo-compare cryptodev-backend dbus-vmstate filter-buffer filter-dump filter-mirror
+    filter-redirector filter-replay filter-rewriter input-barrier input-linux iothread main-loop memory-backend-file
+    memory-backend-memfd memory-backend-ram pr-manager-helper qtest rng-builtin rng-egd rng-random secret_keyring
+    thread-context tls-cipher-suites tls-creds-anon tls-creds-psk x-remote-object
+"""
+_QEMUS_TYPES: Final = frozenset(_QEMUS_TYPES_TEXT.split())

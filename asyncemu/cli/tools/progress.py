@@ -46,6 +46,10 @@ class ProgressLine:
 
                 complain(f"    ({percent:3.2f}/100%)")
 
+    def advance(self, share: float) -> None:
+        """``share`` more of all is done, or so one says."""
+        self.report(self._percent / 100 + share)
+
     def of(self, done: int, total: int) -> None:
         """As a driver reports: ``done`` of ``total``."""
         self.report(done / total if total else 1.0)

@@ -50,7 +50,10 @@ class ToolSession:
 def run_tool(main: ToolMain, objects: UserObjects | None = None, *, throughput: bool = False) -> int:
     """Run ``main``; the exit status. ``throughput``: on uvloop, where it is installed."""
     imported()
-    _say_what_the_block_layer_says()
+    logger = logging.getLogger("asyncemu.block")
+    complaints, propagated = _Complaints(), logger.propagate
+    logger.addHandler(complaints)
+    logger.propagate = False
     loop = _uvloop() if throughput else asyncio.new_event_loop()
     try:
         return loop.run_until_complete(_run(main, objects or UserObjects(), loop))
@@ -63,6 +66,8 @@ def run_tool(main: ToolMain, objects: UserObjects | None = None, *, throughput: 
         return fail(error)
     finally:
         loop.close()
+        logger.removeHandler(complaints)
+        logger.propagate = propagated
 
 
 async def _run(main: ToolMain, objects: UserObjects, loop: asyncio.AbstractEventLoop) -> int:
@@ -90,13 +95,6 @@ class _Complaints(logging.Handler):
             complain(message)
         else:
             (report if record.levelno >= logging.ERROR else warn)(message)
-
-
-def _say_what_the_block_layer_says() -> None:
-    logger = logging.getLogger("asyncemu.block")
-    if not logger.handlers:
-        logger.addHandler(_Complaints())
-        logger.propagate = False
 
 
 def _uvloop() -> asyncio.AbstractEventLoop:

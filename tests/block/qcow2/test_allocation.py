@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -54,14 +54,16 @@ async def node(graph: BlockGraph, tmp_path: Path) -> AsyncIterator[BlockNode]:
         yield node
 
 
-def gate_of(node: BlockNode) -> Gate:
+@pytest.fixture
+def gate(node: BlockNode) -> Iterator[Gate]:
     gate = Gate(image_of(node).file.node.driver)
     gate.data_begins = image_of(node).file.size // CLUSTER * CLUSTER
-    return gate
+    yield gate
+    gate.error = 0
+    gate.open.set()
 
 
-async def test_writes_to_neighbouring_clusters_run_side_by_side(node: BlockNode) -> None:
-    gate = gate_of(node)
+async def test_writes_to_neighbouring_clusters_run_side_by_side(node: BlockNode, gate: Gate) -> None:
     writes = [start(node.context, write(node, index * CLUSTER, b"a" * CLUSTER)) for index in range(4)]
 
     assert gate.held == 4
@@ -71,8 +73,7 @@ async def test_writes_to_neighbouring_clusters_run_side_by_side(node: BlockNode)
     assert await node.pread(0, 4 * CLUSTER) == b"a" * 4 * CLUSTER
 
 
-async def test_writes_to_one_new_cluster_wait_for_the_first(node: BlockNode) -> None:
-    gate = gate_of(node)
+async def test_writes_to_one_new_cluster_wait_for_the_first(node: BlockNode, gate: Gate) -> None:
     first = start(node.context, write(node, 0, b"a" * 4096))
     second = start(node.context, write(node, 8192, b"b" * 4096))
 
@@ -84,8 +85,7 @@ async def test_writes_to_one_new_cluster_wait_for_the_first(node: BlockNode) -> 
     assert await node.pread(0, 12288) == b"a" * 4096 + bytes(4096) + b"b" * 4096
 
 
-async def test_write_up_to_a_cluster_in_flight_goes_on_with_what_is_before(node: BlockNode) -> None:
-    gate = gate_of(node)
+async def test_write_up_to_a_cluster_in_flight_goes_on_with_what_is_before(node: BlockNode, gate: Gate) -> None:
     first = start(node.context, write(node, 2 * CLUSTER, b"a" * CLUSTER))
     second = start(node.context, write(node, 0, b"b" * 3 * CLUSTER))
 
@@ -97,12 +97,11 @@ async def test_write_up_to_a_cluster_in_flight_goes_on_with_what_is_before(node:
     assert await node.pread(0, 3 * CLUSTER) == b"b" * 3 * CLUSTER
 
 
-async def test_zeroes_over_a_cluster_in_flight_wait_for_it(node: BlockNode) -> None:
-    gate = gate_of(node)
+async def test_zeroes_over_a_cluster_in_flight_wait_for_it(node: BlockNode, gate: Gate) -> None:
     first = start(node.context, write(node, 0, b"a" * CLUSTER))
     second = start(node.context, node.write_zeroes(0, CLUSTER))
 
-    assert not second.done
+    assert not second.done()
     gate.open.set()
     await first
     await second
@@ -110,9 +109,8 @@ async def test_zeroes_over_a_cluster_in_flight_wait_for_it(node: BlockNode) -> N
 
 
 async def test_discard_over_a_cluster_in_flight_leaves_no_freed_cluster_mapped(
-    node: BlockNode, graph: BlockGraph, tmp_path: Path
+    node: BlockNode, gate: Gate, tmp_path: Path
 ) -> None:
-    gate = gate_of(node)
     first = start(node.context, write(node, 0, b"a" * CLUSTER))
     second = start(node.context, node.discard(0, CLUSTER))
     gate.open.set()
@@ -125,8 +123,7 @@ async def test_discard_over_a_cluster_in_flight_leaves_no_freed_cluster_mapped(
     assert qemu_reads(copy)[:CLUSTER] == bytes(CLUSTER)
 
 
-async def test_failed_write_gives_its_clusters_back(node: BlockNode, tmp_path: Path, graph: BlockGraph) -> None:
-    gate = gate_of(node)
+async def test_failed_write_gives_its_clusters_back(node: BlockNode, gate: Gate, tmp_path: Path) -> None:
     gate.error = errno.EIO
     gate.open.set()
 
@@ -144,8 +141,7 @@ async def test_failed_write_gives_its_clusters_back(node: BlockNode, tmp_path: P
     assert qemu_says_clean(copy)
 
 
-async def test_write_that_waits_for_a_failed_one_allocates_itself(node: BlockNode) -> None:
-    gate = gate_of(node)
+async def test_write_that_waits_for_a_failed_one_allocates_itself(node: BlockNode, gate: Gate) -> None:
     first = start(node.context, write(node, 0, b"a" * 4096))
     second = start(node.context, write(node, 8192, b"b" * 4096))
     gate.error = errno.EIO
@@ -161,8 +157,7 @@ async def test_write_that_waits_for_a_failed_one_allocates_itself(node: BlockNod
     assert await node.pread(0, 12288) == bytes(8192) + b"c" * 4096
 
 
-async def test_cancelled_write_lets_those_behind_it_go_on(node: BlockNode) -> None:
-    gate = gate_of(node)
+async def test_cancelled_write_lets_those_behind_it_go_on(node: BlockNode, gate: Gate) -> None:
     first = asyncio.ensure_future(write(node, 0, b"a" * 4096))
     await asyncio.sleep(0)
     second = start(node.context, write(node, 8192, b"b" * 4096))

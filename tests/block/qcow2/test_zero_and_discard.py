@@ -17,6 +17,7 @@ from tests.block.qcow2.conftest import (
     image_of,
     l2_entry,
     opened,
+    patch,
     pattern,
     qemu_create,
     qemu_io,
@@ -77,7 +78,10 @@ async def test_write_zeroes_of_part_of_a_cluster_over_a_base_looks_at_the_rest(
     covered: bool, graph: BlockGraph, tmp_path: Path
 ) -> None:
     base = tmp_path / "base"
-    base.write_bytes(bytes(CLUSTER - 512) + (b"b" * 512 if covered else bytes(512)) + b"c" * CLUSTER)
+    base.write_bytes(b"")
+    patch(base, CLUSTER, b"c" * CLUSTER)  # a hole before it
+    if covered:
+        patch(base, CLUSTER - 4096, b"b" * 4096)
     path = await create(graph, tmp_path / "image", SIZE, backing_file=str(base), backing_fmt="raw")
     async with opened(graph, path) as node:
         await node.write_zeroes(1000, 2000)

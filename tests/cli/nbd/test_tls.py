@@ -123,12 +123,11 @@ def test_distinguished_name_is_written_as_rfc_4514_has_it() -> None:
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("authz-list,id=a,rules.0.match=x", "Parameter 'rules[0].policy' is missing"),
-        ("authz-list,id=a,rules.0.policy=allow", "Parameter 'rules[0].match' is missing"),
-        ("authz-list,id=a,rules.0.policy=x,rules.0.match=y", "Parameter 'rules[0].policy' does not accept value 'x'"),
-        ("authz-list,id=a,rules.0.bogus=x", "Parameter 'rules[0].bogus' is unexpected"),
-        ("authz-list,id=a,rules.1.match=x", "Parameter 'rules' is no list: its rules are rules.0, rules.1, and so on"),
-        ('{"qom-type":"authz-list","id":"a","rules":[3]}', "Invalid parameter type for 'rules[0]', expected: object"),
+        ("authz-list,id=a,rules.0.match=x", "Parameter 'rules.0.policy' is missing"),
+        ("authz-list,id=a,rules.0.policy=allow", "Parameter 'rules.0.match' is missing"),
+        ("authz-list,id=a,rules.0.policy=x,rules.0.match=y", "Parameter 'rules.0.policy' does not accept value 'x'"),
+        ("authz-list,id=a,rules.0.bogus=x", "Parameter 'rules.0.bogus' is unexpected"),
+        ('{"qom-type":"authz-list","id":"a","rules":[3]}', "Invalid parameter type for 'rules.0', expected: object"),
     ],
 )
 def test_bad_rules_are_refused(text: str, problem: str) -> None:
