@@ -126,7 +126,11 @@ class BlockBackend(HasHome):
             node.parents.remove(edge)
             raise
         self.root = edge
-        await settle(follow(node))
+        try:
+            await settle(follow(node))
+        except BaseException:
+            self._let_go(edge)
+            raise
 
     @home
     async def remove(self) -> None:
@@ -134,8 +138,10 @@ class BlockBackend(HasHome):
         await self.drain()
         if self.root is None:
             return
-        node, edge = self.root.node, self.root
-        self.root = None
+        self._let_go(self.root)
+
+    def _let_go(self, edge: BlockChild) -> None:
+        node, self.root = edge.node, None
         node.parents.remove(edge)
         refresh_permissions([node])
         if sections := follow(node):

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import enum
 import errno
-from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 #: As in vm.toml. ``auto``: report for reads, enospc for writes.
@@ -23,12 +22,12 @@ class ErrorAction(enum.Enum):
     STOP = "stop"
 
 
-@dataclass(slots=True)
 class ErrorPolicy:
     """Of one BlockBackend."""
 
-    on_read_error: OnError = "auto"
-    on_write_error: OnError = "auto"
+    def __init__(self, on_read_error: OnError = "auto", on_write_error: OnError = "auto") -> None:
+        self.on_read_error = on_read_error
+        self.on_write_error = on_write_error
 
     def action(self, is_read: bool, number: int) -> ErrorAction:
         """For an error with this errno."""

@@ -27,6 +27,7 @@ from asyncemu.block.qcow2.check_report import CheckStopped, Report, add_counts
 from asyncemu.block.qcow2.check_snapshots import check_snapshot_table, repair_snapshot_table
 from asyncemu.block.qcow2.check_tables import TableWalk
 from asyncemu.block.qcow2.constants import ENTRY_SIZE, MAX_L1_SIZE
+from asyncemu.block.qcow2.errors import c_hex
 from asyncemu.block.types import CheckFailed, CheckResult, Repair
 from asyncemu.errors import BlockError
 
@@ -143,12 +144,12 @@ class Check:
             who = f"ERROR snapshot {snapshot.id} ({snapshot.name})"
             if snapshot.l1_table_offset & geometry.cluster_mask:
                 report.corruption(
-                    f"{who} l1_offset={snapshot.l1_table_offset:#x}: L1 table is not cluster aligned; "
+                    f"{who} l1_offset={c_hex(snapshot.l1_table_offset)}: L1 table is not cluster aligned; "
                     "snapshot table entry corrupted"
                 )
             elif snapshot.l1_size > MAX_L1_SIZE // ENTRY_SIZE:
                 report.corruption(
-                    f"{who} l1_size={snapshot.l1_size:#x}: L1 table is too large; snapshot table entry corrupted"
+                    f"{who} l1_size={c_hex(snapshot.l1_size)}: L1 table is too large; snapshot table entry corrupted"
                 )
             else:
                 await walk.l1_table(snapshot.l1_table_offset, snapshot.l1_size, active=False)
@@ -205,6 +206,8 @@ class Check:
 
 
 def _copy(counts: CheckResult) -> CheckResult:
-    import dataclasses
-
-    return dataclasses.replace(counts)
+    result = CheckResult()
+    add_counts(result, counts)
+    for name in ("total_clusters", "allocated_clusters", "fragmented_clusters", "compressed_clusters"):
+        setattr(result, name, getattr(counts, name))
+    return result

@@ -136,8 +136,9 @@ class Qcow2Driver(BlockDriver[Qcow2Options], name="qcow2"):
         await discard(self.image, offset, length)
 
     async def flush_to_os(self) -> None:
-        self.image.check_usable()
-        await self.image.write_caches()
+        # What a corrupt image has in memory is not to be trusted: it stays there, and nobody hears of it again.
+        if not self.image.broken:
+            await self.image.write_caches()
 
     async def block_status(self, offset: int, length: int, want_zero: bool) -> BlockStatus:
         from asyncemu.block.qcow2.block_status import block_status, metadata_preallocated

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""BadImage: what parsers of the format raise about what is in a file."""
+"""BadImage: what parsers of the format raise about what is in a file; and numbers in messages."""
 
 from __future__ import annotations
 
@@ -15,3 +15,8 @@ class BadImage(Exception):
         #: An errno.
         self.errno = number
         super().__init__(f"offset {offset}: {problem}")
+
+
+def c_hex(value: int) -> str:
+    """As C's ``%#x``: QEMU's messages have no ``0x0``."""
+    return f"{value:#x}" if value else "0"

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from asyncemu.block.qcow2.constants import ENTRY_SIZE, MAX_L1_SIZE
 from asyncemu.block.qcow2.entries import COPIED
+from asyncemu.block.qcow2.errors import c_hex
 from asyncemu.block.qcow2.freed import DISCARD_OTHER
 from asyncemu.block.qcow2.geometry import OFFSET_MASK
 from asyncemu.block.qcow2.header import L1_FIELDS_OFFSET
@@ -74,7 +75,7 @@ class L2Tables:
 
     async def _unaligned(self, table: int, guest: int) -> BlockError:
         index = guest >> self._geometry.l1_shift
-        return await self._image.corruption(f"L2 table offset {table:#x} unaligned (L1 index: {index:#x})")
+        return await self._image.corruption(f"L2 table offset {c_hex(table)} unaligned (L1 index: {c_hex(index)})")
 
     # ---- with the image's lock held
 

@@ -27,6 +27,7 @@ from asyncemu.block.qcow2.entries import (
     cluster_kind,
     subcluster_kind,
 )
+from asyncemu.block.qcow2.errors import c_hex
 from asyncemu.block.qcow2.geometry import OFFSET_MASK
 
 if TYPE_CHECKING:
@@ -69,8 +70,8 @@ class Mapping:
             kind, host, length = self._standard_run(words, index, entry, offset, limit)
         problem = self._problem(kind, entry, host, offset)
         if problem:
-            place = f"(L2 offset: {tables.table_offset(offset):#x}, L2 index: {index:#x})"
-            raise await image.corruption(problem.format(place=place, index=f"{index:#x}"))
+            place = f"(L2 offset: {c_hex(tables.table_offset(offset))}, L2 index: {c_hex(index)})"
+            raise await image.corruption(problem.format(place=place, index=c_hex(index)))
         return kind, host, length
 
     def _problem(self, kind: int, entry: int, host: int, offset: int) -> str:
@@ -87,11 +88,11 @@ class Mapping:
             return ""
         cluster = entry & OFFSET_MASK
         if cluster & geometry.misaligned:
-            return f"Cluster allocation offset {cluster:#x} unaligned {{place}}"
+            return f"Cluster allocation offset {c_hex(cluster)} unaligned {{place}}"
         if geometry.has_data_file and host != offset:
             guest = geometry.round_down(offset)
             return (
-                f"External data file host cluster offset {cluster:#x} does not match guest cluster offset: {guest:#x}, "
+                f"External data file host cluster offset {c_hex(cluster)} does not match guest cluster offset: {c_hex(guest)}, "
                 "L2 index: {index})"
             )
         return ""

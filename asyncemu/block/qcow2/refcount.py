@@ -15,6 +15,7 @@ from array import array
 from typing import TYPE_CHECKING, Any, Final
 
 from asyncemu.block.qcow2.constants import ENTRY_SIZE, MAX_OFFSET
+from asyncemu.block.qcow2.errors import c_hex
 from asyncemu.block.qcow2.freed import DISCARD_NEVER, FreedClusters, FreedRange, RequestEpochs
 from asyncemu.block.qcow2.geometry import MAX_DATA_OFFSET, REFCOUNT_OFFSET_MASK
 from asyncemu.block.qcow2.refcount_codec import RefcountRange, refcount_codec
@@ -73,7 +74,9 @@ class Refcounts:
         if not offset:
             return None
         if offset & self._geometry.cluster_mask:
-            raise await self._image.corruption(f"Refblock offset {offset:#x} unaligned (reftable index: {index:#x})")
+            raise await self._image.corruption(
+                f"Refblock offset {c_hex(offset)} unaligned (reftable index: {c_hex(index)})"
+            )
         if offset > MAX_OFFSET - self._geometry.cluster_size:
             raise OSError(errno.EIO, os.strerror(errno.EIO))
         return self.cache.tables.get(offset) or await self.cache.load(offset)

@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from asyncemu.block.qcow2.entries import COMPRESSED_FLAG, COPIED, NORMAL, ZERO_ALLOC, cluster_kind
+from asyncemu.block.qcow2.errors import c_hex
 from asyncemu.block.qcow2.freed import DISCARD_SNAPSHOT
 from asyncemu.block.qcow2.geometry import OFFSET_MASK
 from asyncemu.block.qcow2.refcount_codec import RefcountRange
@@ -43,7 +44,7 @@ async def references(image: Image, l1: Sequence[int]) -> AsyncIterator[tuple[int
         if not offset:
             continue
         if offset & geometry.misaligned:
-            raise await image.corruption(f"L2 table offset {offset:#x} unaligned (L1 index: {index:#x})")
+            raise await image.corruption(f"L2 table offset {c_hex(offset)} unaligned (L1 index: {c_hex(index)})")
         words = words_from(await image.file.pread(offset, geometry.cluster_size))
         for first, count in await _runs(image, words, offset):
             yield first, count
@@ -68,8 +69,8 @@ async def _runs(image: Image, words: array[int], table: int) -> list[tuple[int, 
         elif kind in (NORMAL, ZERO_ALLOC):
             host = entry & OFFSET_MASK
             if host & geometry.misaligned:
-                place = f"(L2 offset: {table:#x}, L2 index: {index:#x})"
-                raise await image.corruption(f"Cluster allocation offset {host:#x} unaligned {place}")
+                place = f"(L2 offset: {c_hex(table)}, L2 index: {c_hex(index)})"
+                raise await image.corruption(f"Cluster allocation offset {c_hex(host)} unaligned {place}")
             cluster = host >> geometry.cluster_bits
             if cluster == following:
                 runs[-1] = runs[-1][0], runs[-1][1] + 1

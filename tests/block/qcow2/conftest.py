@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import random
 import struct
 import subprocess
 from collections.abc import AsyncIterator
@@ -72,9 +73,7 @@ async def create(graph: BlockGraph, path: Path, size: int, **options: Any) -> Pa
     """An image that we make."""
     path.write_bytes(b"")
     node = await graph.add_table({"driver": "file", "filename": str(path)}, "file")
-    backend = BlockBackend(
-        "creation", graph.context, PERM_CONSISTENT_READ | PERM_WRITE | PERM_RESIZE, PERM_ALL
-    )
+    backend = BlockBackend("creation", graph.context, PERM_CONSISTENT_READ | PERM_WRITE | PERM_RESIZE, PERM_ALL)
     backend.allow_write_beyond_end = True
     await backend.insert(node)
     try:
@@ -123,9 +122,8 @@ async def write(node: BlockNode, offset: int, data: bytes, flags: int = 0) -> No
 
 
 def pattern(length: int, seed: int = 0) -> bytes:
-    """Bytes that differ from sector to sector."""
-    step = 251
-    return bytes((index * 7 + index // 512 * 13 + seed) % step + 1 for index in range(length))
+    """Bytes that don't repeat; a shorter one is the beginning of a longer one."""
+    return random.Random(seed).randbytes(-(-length // 4) * 4)[:length]
 
 
 # ---- the file itself

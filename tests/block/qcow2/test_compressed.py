@@ -65,7 +65,9 @@ def test_decompress_of_a_bomb_makes_no_more_than_a_cluster(kind: int) -> None:
 
 
 @kinds
-@pytest.mark.parametrize("options", [{}, {"cluster_size": 512}, {"cluster_size": 2 << 20}, {"extended_l2": True}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{}, {"cluster_size": 512}, {"cluster_size": 2 << 20}, {"extended_l2": True}], ids=str
+)
 async def test_compressed_ours_is_what_qemu_reads(
     kind: str, options: dict[str, Any], graph: BlockGraph, tmp_path: Path
 ) -> None:
@@ -103,9 +105,7 @@ async def test_compressed_clusters_lie_behind_each_other(graph: BlockGraph, tmp_
     assert qemu_says_clean(path)
 
 
-async def test_compressed_write_of_what_does_not_compress_is_stored_as_it_is(
-    graph: BlockGraph, tmp_path: Path
-) -> None:
+async def test_compressed_write_of_what_does_not_compress_is_stored_as_it_is(graph: BlockGraph, tmp_path: Path) -> None:
     path = await create(graph, tmp_path / "image", SIZE)
     data = random.Random(1).randbytes(CLUSTER)
     async with opened(graph, path) as node:

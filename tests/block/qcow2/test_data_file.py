@@ -183,5 +183,5 @@ async def test_data_file_entry_that_is_not_its_guest_offset_is_damage(
     patch(path, l2_table_offset(path), (1 << 63 | 0x20000).to_bytes(8, "big"))
 
     node = await open_image(graph, path, read_only=True)
-    with pytest.raises(BlockError, match="does not match guest cluster offset: 0x0, L2 index: 0x0"):
+    with pytest.raises(BlockError, match="does not match guest cluster offset: 0, L2 index: 0"):
         await node.pread(0, 512)

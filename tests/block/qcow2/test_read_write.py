@@ -148,9 +148,7 @@ async def test_write_2_mib_is_one_write_of_the_data_file(graph: BlockGraph, tmp_
         assert file.write_generation - before == 1
 
 
-async def test_write_again_where_clusters_are_allocated_changes_no_metadata(
-    graph: BlockGraph, tmp_path: Path
-) -> None:
+async def test_write_again_where_clusters_are_allocated_changes_no_metadata(graph: BlockGraph, tmp_path: Path) -> None:
     path = await create(graph, tmp_path / "image", SIZE)
     async with opened(graph, path) as node:
         await write(node, 0, pattern(200_000))

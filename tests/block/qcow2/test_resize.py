@@ -50,9 +50,7 @@ async def test_truncate_longer_reads_as_zero_behind_the_old_end(
 
 
 @pytest.mark.parametrize("options", FORMS, ids=str)
-async def test_truncate_shorter_keeps_the_rest(
-    options: dict[str, Any], graph: BlockGraph, tmp_path: Path
-) -> None:
+async def test_truncate_shorter_keeps_the_rest(options: dict[str, Any], graph: BlockGraph, tmp_path: Path) -> None:
     path = await create(graph, tmp_path / "image", 8 * MIB, **options)
     async with opened(graph, path) as node:
         await write(node, 0, pattern(8 * MIB))
@@ -183,9 +181,7 @@ async def test_truncate_to_an_impossible_size_is_refused_in_qemus_words(
 async def test_truncate_of_version_2_over_a_longer_base_is_refused(graph: BlockGraph, tmp_path: Path) -> None:
     base = tmp_path / "base"
     base.write_bytes(pattern(MIB))
-    path = await create(
-        graph, tmp_path / "image", 65536, backing_file=str(base), backing_fmt="raw", compat="0.10"
-    )
+    path = await create(graph, tmp_path / "image", 65536, backing_file=str(base), backing_fmt="raw", compat="0.10")
     async with opened(graph, path) as node:
         with pytest.raises(ConfigError, match="Failed to zero out new clusters: Operation not supported"):
             await node.truncate(MIB)

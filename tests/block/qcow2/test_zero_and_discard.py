@@ -179,9 +179,7 @@ async def test_discard_over_a_base_does_not_show_it(graph: BlockGraph, tmp_path:
 async def test_discard_of_version_2_over_a_base_does_nothing(graph: BlockGraph, tmp_path: Path) -> None:
     base = tmp_path / "base"
     base.write_bytes(pattern(SIZE))
-    path = await create(
-        graph, tmp_path / "image", SIZE, backing_file=str(base), backing_fmt="raw", compat="0.10"
-    )
+    path = await create(graph, tmp_path / "image", SIZE, backing_file=str(base), backing_fmt="raw", compat="0.10")
     async with opened(graph, path) as node:
         await write(node, 0, b"x" * CLUSTER)
         await node.discard(0, CLUSTER)
