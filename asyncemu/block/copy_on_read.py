@@ -79,7 +79,7 @@ async def _copy(node: BlockNode, offset: int, piece: memoryview) -> None:
         await node.own_debug_event("cor_write")
     alignment = node.limits.request_alignment
     if node.driver.defines("write_zeroes") and not len(piece) % alignment and view_is_zero(piece):
-        await zero_tracked(node, offset, offset + len(piece), 0)
+        await zero_tracked(node, offset, offset + len(piece), WRITE_UNCHANGED)
     else:
         await padding.write(node, offset, Buffers((piece,)), WRITE_UNCHANGED)
     node.write_generation += 1

@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 
 from asyncemu.block.child import BlockChild
 from asyncemu.block.driver import BlockDriver, BlockDriverOptions, BlockOptionsT, ChildSlot
-from asyncemu.block.flags import FUA, MAY_UNMAP, NO_FALLBACK, ROLE_FILTER
+from asyncemu.block.flags import FUA, MAY_UNMAP, NO_FALLBACK, ROLE_FILTER, WRITE_UNCHANGED
 from asyncemu.block.types import ImageInfo, Preallocation, Reopening
 from asyncemu.block.unchangeable import refuse_own_changes
 from asyncemu.memory.buffers import Buffers
@@ -36,8 +36,8 @@ class FilterDriver(BlockDriver[BlockOptionsT]):
     children: ClassVar[tuple[ChildSlot, ...]] = (ChildSlot("file", ROLE_FILTER),)
     file: BlockChild
     # The node below does without what its driver does not know.
-    write_flags = FUA
-    zero_flags = MAY_UNMAP | FUA | NO_FALLBACK
+    write_flags = FUA | WRITE_UNCHANGED
+    zero_flags = MAY_UNMAP | FUA | NO_FALLBACK | WRITE_UNCHANGED
 
     @property
     def below(self) -> BlockChild:

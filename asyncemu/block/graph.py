@@ -196,6 +196,13 @@ class BlockGraph:
             raise ConfigError(where, "its children are in several iothreads", "move them into one")
         return nodes[0].context if nodes else self.context
 
+    @home
+    def check(self, *nodes: BlockNode) -> None:
+        """With the lock held: they are there still. BlockError (ENOENT)."""
+        for node in nodes:
+            if self.nodes.get(node.name) is not node:
+                raise BlockError(node.name, errno.ENOENT, "is removed already")
+
     # ---- drained sections
 
     @asynccontextmanager
@@ -220,8 +227,7 @@ class BlockGraph:
         Errors of its last flush are raised when it has gone. Cancelled while it is drained, it stays.
         """
         async with self.lock.writing():
-            if self.nodes.get(node.name) is not node:
-                raise BlockError(node.name, errno.ENOENT, "is removed already")
+            self.check(node)
             await at_home(node, lambda: _claim(node))
             await self.remove_locked(node)
 

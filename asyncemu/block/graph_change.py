@@ -33,6 +33,7 @@ async def replace_node(graph: BlockGraph, old: BlockNode, new: BlockNode) -> Non
     ``old`` stays, until it is removed.
     """
     async with graph.lock.writing():
+        graph.check(old, new)
         await replace_node_locked(old, new)
 
 
@@ -51,19 +52,29 @@ async def insert_filter(graph: BlockGraph, node: BlockNode, table: Mapping[str, 
     Only where it is to be its permissions count, and not beside the others while it is opened.
     """
     async with graph.lock.writing():
+        graph.check(node)
         above = await graph.add_table_locked({**table, _child_option(graph, table): node.name}, where, alone=False)
         above.kept = True
         try:
             await replace_node_locked(node, above)
         except BaseException:
-            await to_end(graph.remove_locked(above))
+            await to_end(_take_back(graph, above, node))
             raise
         return above
+
+
+async def _take_back(graph: BlockGraph, above: BlockNode, node: BlockNode) -> None:
+    """The filter ``above`` could not be put over ``node``; or it was, and whoever wanted it has gone meanwhile."""
+    if above.parents:
+        async with drained(above, node):
+            await at_home(above, lambda: _replace(above, node))
+    await graph.remove_locked(above)
 
 
 async def remove_filter(graph: BlockGraph, node: BlockNode) -> None:
     """Those over the filter ``node`` use what it filters, and it is closed. BlockError: it is no filter."""
     async with graph.lock.writing():
+        graph.check(node)
         edge = node.filtered
         if edge is None:
             raise BlockError(node.name, errno.EINVAL, "is no filter")
@@ -90,6 +101,7 @@ async def set_backing(graph: BlockGraph, node: BlockNode, backing: BlockNode | N
 
 async def set_backing_locked(graph: BlockGraph, node: BlockNode, backing: BlockNode | None) -> None:
     """As ``set_backing``, with the graph's lock held."""
+    graph.check(node, *([backing] if backing is not None else []))
     if not node.driver.supports_backing:
         raise BlockError(node.name, errno.EINVAL, f"driver '{node.driver.name}' has no backing file")
     before = node.backing
@@ -97,9 +109,14 @@ async def set_backing_locked(graph: BlockGraph, node: BlockNode, backing: BlockN
         await share_home(node, backing)
     others = [each for each in (before.node if before is not None else None, backing) if each is not None]
     async with drained(node, *others):
-        await to_end(at_home(node, lambda: _set_backing(node, backing)))
+        await to_end(_set_backing_drained(graph, node, backing))
+
+
+async def _set_backing_drained(graph: BlockGraph, node: BlockNode, backing: BlockNode | None) -> None:
+    before = node.backing
+    await at_home(node, lambda: _set_backing(node, backing))
     if before is not None:
-        await to_end(graph.drop_locked(before.node))
+        await graph.drop_locked(before.node)
 
 
 async def _set_backing(node: BlockNode, backing: BlockNode | None) -> None:

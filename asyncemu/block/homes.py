@@ -72,20 +72,20 @@ async def call_to_end(context: AioContext, function: Callable[[], PythonCoroutin
 
 async def _ended(running: Coroutine[ResultT], *, cancels: bool) -> ResultT:
     cancellation: asyncio.CancelledError | None = None
-    while True:
+    while not running.done():
         try:
-            result = await running
+            await running
         except asyncio.CancelledError as error:
-            if running.done():
-                raise cancellation or error from None
+            if running.done() and running.error is error:
+                break
             cancellation = error
             if cancels:
                 running.cancel()
-        except BaseException as error:
-            if cancellation is not None:
-                raise cancellation from error
-            raise
-        else:
-            if cancellation is not None:
-                raise cancellation
-            return result
+        except BaseException:
+            break
+    failure = running.error
+    if cancellation is not None:
+        raise cancellation from failure
+    if failure is not None:
+        raise failure
+    return running.result()

@@ -21,6 +21,7 @@ from asyncemu.block.flags import (
     ROLE_PRIMARY,
     STATUS_OFFSET_VALID,
     STATUS_RAW,
+    WRITE_UNCHANGED,
 )
 from asyncemu.block.permissions import default_child_permissions
 from asyncemu.block.probing import PROBED_BYTES, probe
@@ -62,8 +63,8 @@ class RawDriver(BlockDriver[RawOptions], name="raw"):
     is_format = True
     creation = RawCreation
     growable = True
-    write_flags = FUA
-    zero_flags = MAY_UNMAP | FUA | NO_FALLBACK
+    write_flags = FUA | WRITE_UNCHANGED
+    zero_flags = MAY_UNMAP | FUA | NO_FALLBACK | WRITE_UNCHANGED
 
     #: Nobody said that it is raw, but its first bytes did. See ``restrict``.
     probed = False

@@ -49,12 +49,12 @@ async def reopen(
     table does not have stays either way. Raises ConfigError or BlockError; then all is as it was.
     """
     async with graph.lock.writing():
+        graph.check(*changes)
         gathered = _gather(graph, changes, keep, where)
         for change in gathered:
             for child in change.links.values():
                 if child is not None:
                     await share_home(change.node, child)
-        dropped = [node for change in gathered for node in change.unlinked()]
         async with drained(*(node for change in gathered for node in change.touched())):
             try:
                 for change in gathered:
@@ -65,9 +65,7 @@ async def reopen(
                 if isinstance(error, OSError):
                     raise BlockError(gathered[0].node.name, error.errno or errno.EIO, "reopen") from error
                 raise
-            await to_end(_commit(gathered))
-        for node in dropped:
-            await to_end(graph.drop_locked(node))
+            await to_end(_commit(graph, gathered))
 
 
 class _Change:
@@ -85,14 +83,11 @@ class _Change:
         self.was_writable = not node.read_only
         self._reopening: Reopening | None = None
 
-    def unlinked(self) -> list[BlockNode]:
-        """Nodes that lose this parent."""
-        names = {slot.name for slot in self.links}
-        return [edge.node for edge in self.node.children if edge.name in names]
-
     def touched(self) -> list[BlockNode]:
         """Nodes whose edges change, and the one itself."""
-        return [self.node, *self.unlinked(), *(child for child in self.links.values() if child is not None)]
+        names = {slot.name for slot in self.links}
+        before = [edge.node for edge in self.node.children if edge.name in names]
+        return [self.node, *before, *(child for child in self.links.values() if child is not None)]
 
     async def prepare(self) -> None:
         """In the home of the node. Raises ConfigError, BlockError or OSError."""
@@ -109,8 +104,11 @@ class _Change:
                 refuse_own_changes(self._before, options)
         except ConfigError as error:
             raise ConfigError(f"{self.where}.{error.where}", error.problem, error.remedy) from error
-        driver.read_only = self.options.read_only
-        node.set_options(self.options)
+
+    def take_over(self) -> None:
+        """Be, to those who look at the node, what it is to become; ``abort`` is the way back."""
+        self.node.driver.read_only = self.options.read_only
+        self.node.set_options(self.options)
 
     async def commit(self) -> None:
         """In the home of the node."""
@@ -122,8 +120,12 @@ class _Change:
 
     async def abort(self) -> None:
         """In the home of the node, prepared or not."""
+        self.take_back()
         if self._reopening is not None:
             await self._reopening.abort()
+
+    def take_back(self) -> None:
+        """The other way of ``take_over``."""
         driver = self.node.driver
         driver.options = self._before
         driver.read_only = self._was_read_only
@@ -143,29 +145,45 @@ async def _for_each_home(gathered: list[_Change], step: Any) -> None:
 
 async def _link_and_refresh(changes: list[_Change]) -> None:
     affected: dict[BlockNode, None] = {}
-    for change in changes:
-        affected[change.node] = None
-        for slot, child in change.links.items():
-            undo = link_child(change.node, slot.role, child)
-            change.undos.append(undo)
-            affected.update(dict.fromkeys(undo.nodes))
-    refresh_permissions(affected, writable_so_far={change.node for change in changes if change.was_writable})
+    try:
+        for change in changes:
+            change.take_over()
+            affected[change.node] = None
+            for slot, child in change.links.items():
+                undo = link_child(change.node, slot.role, child)
+                change.undos.append(undo)
+                affected.update(dict.fromkeys(undo.nodes))
+        refresh_permissions(affected, writable_so_far={change.node for change in changes if change.was_writable})
+    except BaseException:
+        # At once: who comes meanwhile is not to see what will not be.
+        _unlink(changes)
+        raise
 
 
 async def _unlink_and_refresh(changes: list[_Change]) -> None:
+    refresh_permissions(_unlink(changes))
+
+
+def _unlink(changes: list[_Change]) -> dict[BlockNode, None]:
+    """Undo what ``_link_and_refresh`` did but for permissions; the nodes whose permissions may be others now."""
     affected = {change.node: None for change in changes}
     for change in reversed(changes):
         while change.undos:
             undo = change.undos.pop()
             affected.update(dict.fromkeys(undo.nodes))
             undo()
-    refresh_permissions(affected)
+        change.take_back()
+    return affected
 
 
-async def _commit(gathered: list[_Change]) -> None:
+async def _commit(graph: BlockGraph, gathered: list[_Change]) -> None:
     for change in reversed(gathered):
         await at_home(change.node, change.commit)
     await _for_each_home(gathered, _follow)
+    for change in gathered:
+        for undo in change.undos:
+            for node in undo.nodes:
+                await graph.drop_locked(node)
 
 
 async def _follow(changes: list[_Change]) -> None:

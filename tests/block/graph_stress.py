@@ -28,7 +28,15 @@ from typing import Any, Final
 from asyncemu.block import BlockBackend, BlockGraph, BlockNode, drained, move_nodes
 from asyncemu.block.driver import BlockDriverOptions
 from asyncemu.block.filter import FilterDriver, FilterOptions
-from asyncemu.block.flags import FUA, PERM_ALL, PERM_CONSISTENT_READ, PERM_WRITE
+from asyncemu.block.flags import (
+    FUA,
+    MAY_UNMAP,
+    NO_FALLBACK,
+    PERM_ALL,
+    PERM_CONSISTENT_READ,
+    PERM_WRITE,
+    WRITE_UNCHANGED,
+)
 from asyncemu.block.graph_change import insert_filter, remove_filter, replace_node, set_backing
 from asyncemu.block.homes import at_home, to_end
 from asyncemu.block.order import connected
@@ -73,12 +81,21 @@ class Teller(FilterDriver[TellerOptions], name="teller"):
         self.refuses_home = False
         self.refuses_options = False
 
+    write_flags = FUA | WRITE_UNCHANGED
+    zero_flags = MAY_UNMAP | FUA | NO_FALLBACK | WRITE_UNCHANGED
+
     async def pwritev(self, offset: int, buffers: Buffers, flags: int = 0) -> None:
+        if flags & WRITE_UNCHANGED:  # a copy on read
+            await super().pwritev(offset, buffers, flags)
+            return
         name = _header.unpack(buffers.slice(0, _header.size).tobytes())
         self.written[name] += 1
         await self._tell(fate(self.options.seed, *name), super().pwritev(offset, buffers, flags))
 
     async def write_zeroes(self, offset: int, length: int, flags: int = 0) -> None:
+        if flags & WRITE_UNCHANGED:
+            await super().write_zeroes(offset, length, flags)
+            return
         self.zeroed[offset] += 1
         await self._tell(
             fate(self.options.seed, "zero", offset, self.zeroed[offset]), super().write_zeroes(offset, length, flags)
@@ -93,8 +110,11 @@ class Teller(FilterDriver[TellerOptions], name="teller"):
         if fate == "behind":
             raise OSError(errno.EIO, os.strerror(errno.EIO))
 
+    async def detach_context(self) -> None:
+        self._left = self.context
+
     async def attach_context(self) -> None:
-        if self.refuses_home:
+        if self.refuses_home and self.context is not self._left:
             self.refuses_home = False
             raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
 
@@ -329,8 +349,9 @@ class World:
         allowed = {
             "move": ("can't be moved to", "is being changed", "not moved"),
             "reopen": ("reopen.seed: no", "cannot support read-write users"),
-            "take_out": ("is no filter",),
+            "rebase": ("no block node is named",),
         }
+        allowed = {name: (*words, "is removed already") for name, words in allowed.items()}
         assert any(words in str(error) for words in allowed.get(act.__name__, ())), f"{act.__name__}: {error}"
 
     async def drain(self, disk: Disk) -> None:

@@ -350,7 +350,7 @@ class ClientNegotiation:
         )
         hint = "Did you forget a valid tls-creds?\n" if kind == REP_ERR_TLS_REQD else ""
         if data:
-            hint += f"server reported: {data.decode('utf-8', 'replace')}\n"
+            hint += f"server reported: {_printable(data.decode('utf-8', 'replace'))}\n"
         raise Refused(problem, hint)
 
     def _simple_option(self, option: int) -> _Machine[bool]:
@@ -413,7 +413,7 @@ class ClientNegotiation:
         if len(contexts) > 1:
             raise self._broken("Server answered with more than one context")
         if contexts[0].name != self._wanted_context:
-            answered = f"server answered with different context '{shorten(contexts[0].name)}'"
+            answered = f"server answered with different context '{_printable(shorten(contexts[0].name))}'"
             raise self._broken(f"Failed to negotiate meta context '{self._wanted_context}', {answered}")
         return contexts[0]
 
@@ -438,6 +438,11 @@ class ClientNegotiation:
 
 def _named(option: int) -> str:
     return f"{option} ({option_name(option)})"
+
+
+def _printable(text: str) -> str:
+    """The server's words end up on terminals, and in lines."""
+    return "".join(each if each.isprintable() else "?" for each in text)
 
 
 def _kind_named(kind: int) -> str:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""From an address to a server that is ready for requests, or to the list of its exports."""
+"""From an address to a server that is ready for requests."""
 
 from __future__ import annotations
 
@@ -7,12 +7,25 @@ from typing import Final, NamedTuple
 
 from asyncemu.block.nbd.address import Address, InetAddress, connect
 from asyncemu.block.nbd.channel import Channel, SocketChannel, receive_some, send_all
-from asyncemu.block.nbd.client_negotiation import Agreement, ClientNegotiation, DescribedExport, Refused
+from asyncemu.block.nbd.client_negotiation import Agreement, ClientNegotiation, Refused
 from asyncemu.block.nbd.constants import BASE_ALLOCATION
 from asyncemu.block.nbd.tls import TlsCredentials
 from asyncemu.errors import ConfigError, ProtocolError
 
 _RECEIVE_SIZE: Final = 16 << 10
+
+#: QEMU's words for why a certificate is not trusted, by OpenSSL's numbers (X509_V_ERR_* of x509_vfy.h).
+_DISTRUST: Final = {
+    9: "The certificate is not yet activated",
+    10: "The certificate has expired",
+    18: "The certificate hasn't got a known issuer",
+    19: "The certificate hasn't got a known issuer",
+    20: "The certificate hasn't got a known issuer",
+    21: "The certificate hasn't got a known issuer",
+    23: "The certificate has been revoked",
+    62: "Certificate does not match the hostname {}",
+    64: "Certificate does not match the hostname {}",
+}
 
 
 class Server(NamedTuple):
@@ -20,12 +33,12 @@ class Server(NamedTuple):
 
     address: Address
     tls: TlsCredentials | None = None
-    #: Whom its certificate must be for; empty: the host of the address, and anybody on a Unix socket.
+    #: Whom its certificate must be for; empty: the host of the address, which a Unix socket has not.
     tls_hostname: str = ""
 
     @property
     def certified_name(self) -> str | None:
-        """For TLS; None: not looked at."""
+        """For TLS; None: nobody knows."""
         if self.tls_hostname:
             return self.tls_hostname
         return self.address.host if isinstance(self.address, InetAddress) else None
@@ -46,16 +59,6 @@ async def connect_to_export(server: Server, export: str, context: str = BASE_ALL
     channel = await _negotiate(server, negotiation)
     assert negotiation.agreement is not None
     return Connected(channel, negotiation.agreement, negotiation.rest())
-
-
-async def list_exports(server: Server) -> list[DescribedExport]:
-    """What the server offers. ConfigError, in QEMU's words. QEMU: nbd_receive_export_list."""
-    negotiation = ClientNegotiation("", listing=True, tls=server.tls is not None, peer=str(server.address))
-    channel = await _negotiate(server, negotiation)
-    channel.shutdown()
-    channel.close()
-    assert negotiation.exports is not None
-    return negotiation.exports
 
 
 async def _negotiate(server: Server, negotiation: ClientNegotiation) -> Channel:
@@ -101,6 +104,17 @@ async def _say(channel: Channel, farewell: bytes) -> None:
 
 async def _start_tls(server: Server, channel: Channel) -> Channel:
     assert server.tls is not None
+    import ssl
+
     from asyncemu.block.nbd.tls_channel import start_tls
 
-    return await start_tls(channel, server.tls, server.certified_name)
+    name = server.certified_name
+    if name is None and server.tls.verify_peer:
+        raise ConfigError("tls-hostname", "No hostname for certificate validation")
+    try:
+        return await start_tls(channel, server.tls, name)
+    except ssl.SSLCertVerificationError as error:
+        problem = _DISTRUST.get(error.verify_code, "The certificate is not trusted").format(name)
+        raise ConfigError("tls-creds", problem) from error
+    except ssl.SSLError as error:
+        raise ConfigError("tls-creds", f"TLS handshake failed: {error.reason or error}") from error

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Final
 from asyncemu.block.driver import BlockDriver, BlockDriverOptions
 from asyncemu.block.flags import FUA, MAY_UNMAP, NO_FALLBACK, STATUS_DATA, STATUS_OFFSET_VALID, STATUS_ZERO
 from asyncemu.block.limits import BlockLimits
-from asyncemu.block.nbd.address import UnixAddress
 from asyncemu.block.nbd.client_negotiation import Agreement
 from asyncemu.block.nbd.client_options import NbdOptions, TlsOptions, address_of
 from asyncemu.block.nbd.client_session import ClientSession, SessionOptions
@@ -40,7 +39,6 @@ from asyncemu.block.nbd.constants import (
     STATE_ZERO,
 )
 from asyncemu.block.nbd.option_messages import encode_text
-from asyncemu.block.nbd.uri import inet_uri, unix_uri
 from asyncemu.block.types import BlockStatus, Preallocation, Reopening
 from asyncemu.block.unchangeable import refuse_own_changes
 from asyncemu.errors import ConfigError
@@ -70,13 +68,6 @@ class NbdDriver(BlockDriver[NbdOptions], name="nbd"):
         if len(encode_text(options.x_dirty_bitmap)) > MAX_STRING_SIZE:
             raise ConfigError("x-dirty-bitmap", "x-dirty-bitmap query too long to send to server")
         address = address_of(options)
-        #: A file name that opens the same; empty: there is none that says all.
-        self.exact_filename = ""
-        if not options.tls_creds:
-            if isinstance(address, UnixAddress):
-                self.exact_filename = unix_uri(address.path, options.export)
-            else:
-                self.exact_filename = inet_uri(address.host, address.port, options.export)
         wanted = SessionOptions(
             Server(address, self._credentials(), options.tls_hostname),
             options.export,

@@ -20,6 +20,8 @@ class TlsCredentials(Protocol):
     """Of one endpoint; any number of connections."""
 
     endpoint: Literal["server", "client"]
+    #: Is it looked at who the other one is?
+    verify_peer: bool
 
     def wrap(self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO, server_name: str | None) -> ssl.SSLObject:
         """TLS for one connection. ``server_name``: what the server's certificate is to be for; None: not looked at."""
@@ -37,7 +39,7 @@ class X509Credentials:
         where: str = "tls-creds",
     ) -> None:
         self.endpoint = endpoint
-        self._verify_peer = verify_peer
+        self.verify_peer = verify_peer
         self._context = self._load(directory, where)
         # A context of its own, as whether names are checked is the context's matter, and other threads may use it.
         self._checking_names: ssl.SSLContext | None = None
@@ -53,7 +55,7 @@ class X509Credentials:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER if server else ssl.PROTOCOL_TLS_CLIENT)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.check_hostname = False
-        context.verify_mode = ssl.CERT_REQUIRED if self._verify_peer else ssl.CERT_NONE
+        context.verify_mode = ssl.CERT_REQUIRED if self.verify_peer else ssl.CERT_NONE
         certificate, key, authority, revoked = (
             os.path.join(directory, name)  # noqa: PTH118  # pathlib takes a tool too long to import
             for name in (f"{self.endpoint}-cert.pem", f"{self.endpoint}-key.pem", "ca-cert.pem", "ca-crl.pem")

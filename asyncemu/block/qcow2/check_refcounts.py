@@ -26,9 +26,6 @@ if TYPE_CHECKING:
 #: Bits 0 to 8 of a refcount table entry must be zero.
 _RESERVED: Final = 0x1FF
 
-#: A file is made at most so many times as long as it is, to hold a refcount block that is said to be there.
-_MAX_GROWTH: Final = 16
-
 
 async def check_blocks(image: Image, counts: ReferenceCounts, report: Report, *, fix: bool) -> bool:
     """Count the refcount blocks. True: the refcounts must be made anew."""
@@ -65,7 +62,7 @@ async def _lengthen(image: Image, counts: ReferenceCounts, report: Report, offse
     try:
         if end > MAX_OFFSET:
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
-        if end >> image.geometry.cluster_bits > min(MAX_CLUSTERS, max(counts.clusters, 1 << 16) * _MAX_GROWTH):
+        if end >> image.geometry.cluster_bits > MAX_CLUSTERS:
             raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
         await image.file.truncate(end)
     except (OSError, BlockError, ConfigError) as error:

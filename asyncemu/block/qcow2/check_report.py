@@ -12,7 +12,7 @@ from typing import Final
 from asyncemu.block.types import CheckResult, Repair
 
 #: Lines that are kept: an image can have billions of bad entries. All of them are counted.
-_MAX_LINES: Final = 1 << 16
+_MAX_LINES: Final = 1 << 18
 
 
 class CheckStopped(Exception):

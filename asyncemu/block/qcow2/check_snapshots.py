@@ -104,15 +104,14 @@ async def _read_leniently(image: Image, report: Report, offset: int, count: int)
         if stored > MAX_SNAPSHOT_TABLE_SIZE or position - offset > 0x7FFF_FFFF:
             over = count - number
             report.say(f"Discarding {over} overhanging snapshots (snapshot table is too big)")
-            position = start
             break
         struct.pack_into(">I", head, 36, kept)
         parsed = parse_snapshot(bytes(head + extra + texts), start, number, 0)
         assert parsed is not None
         table.snapshots.append(parsed[0])
+        table.size = position - offset
         position += -position % 8
         stored += -stored % 8
-    table.size = position - offset
     return table, shortened
 
 

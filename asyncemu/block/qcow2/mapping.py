@@ -92,8 +92,8 @@ class Mapping:
         if geometry.has_data_file and host != offset:
             guest = geometry.round_down(offset)
             return (
-                f"External data file host cluster offset {c_hex(cluster)} does not match guest cluster offset: {c_hex(guest)}, "
-                "L2 index: {index})"
+                f"External data file host cluster offset {c_hex(cluster)} does not match guest cluster offset: "
+                f"{c_hex(guest)}, L2 index: {{index}})"
             )
         return ""
 

@@ -55,9 +55,6 @@ async def _open(driver: Qcow2Driver) -> Image:
     check_for_use(header, repairing=mode.check)
     if header.corrupt and not driver.read_only and not mode.check:
         raise BadImage(72, "qcow2: Image is corrupt; cannot be opened read/write", errno.EACCES)
-    if header.dirty and not driver.read_only and not mode.check:
-        remedy = "run qemu-img check -r all on it first"
-        raise ConfigError(f"{driver.node_name}: offset 72", "Could not repair dirty image", remedy)
     if not mode.no_io:
         _check_for_io(area)
     sizes = image_cache_sizes(Geometry(header), header.size, options)
@@ -80,7 +77,28 @@ async def _open(driver: Qcow2Driver) -> Image:
         await _clear_unknown_autoclear(image)
     if area.extensions.stale_bitmaps and not driver.read_only:
         image.warn(_stale_bitmaps(header.version))
+    if header.dirty and not driver.read_only and not mode.check:
+        await _repair(image)
     return image
+
+
+async def _repair(image: Image) -> None:
+    """Whoever had it open last did not close it: refcounts may be wrong. ConfigError: they can't be set right."""
+    from asyncemu.block.qcow2.check import check
+    from asyncemu.block.types import CheckFailed
+
+    number = 0
+    try:
+        result = await check(image, "all", lambda done, total: None)
+        if result.check_errors:
+            number = errno.EIO
+    except CheckFailed as error:
+        result, number = error.result, error.errno or errno.EIO
+    for finding in result.findings:
+        image.warn(finding)
+    if number:
+        problem = f"Could not repair dirty image: {os.strerror(number)}"
+        raise ConfigError(f"{image.name}: offset 72", problem)
 
 
 def image_cache_sizes(geometry: Geometry, size: int, options: Qcow2Options) -> CacheSizes:

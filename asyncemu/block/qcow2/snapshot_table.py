@@ -144,7 +144,8 @@ async def read_snapshot_table(read: Read, offset: int, count: int) -> SnapshotTa
 
 
 def _text(data: bytes) -> str:
-    return data.decode("utf-8", "surrogateescape")
+    # As a string of C: it ends where a NUL is.
+    return data.partition(b"\0")[0].decode("utf-8", "surrogateescape")
 
 
 def _bytes(text: str) -> bytes:

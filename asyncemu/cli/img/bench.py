@@ -39,7 +39,7 @@ _INT_MAX: Final = (1 << 31) - 1
 class Load(NamedTuple):
     """What is sent."""
 
-    count: int
+    requests: int
     #: Requests at a time.
     depth: int
     #: Bytes of one.
@@ -123,7 +123,7 @@ def _check(option: str, argument: str) -> None:
 def _load(given: dict[str, str]) -> Load:
     size = size_argument("buffer size", given.get("s", "4096"))
     load = Load(
-        count=_number(given.get("c", "75000"), "request count", 0, _INT_MAX),
+        requests=_number(given.get("c", "75000"), "request count", 0, _INT_MAX),
         depth=_number(given.get("d", "64"), "queue depth", 1, _INT_MAX),
         size=size,
         offset=size_argument("offset", given.get("o", "0")),
@@ -149,7 +149,7 @@ def _number(text: str, name: str, least: int, most: int) -> int:
 
 def _announce(load: Load) -> None:
     sys.stdout.write(
-        f"Sending {load.count} {'write' if load.write else 'read'} requests, {load.size} bytes each, "
+        f"Sending {load.requests} {'write' if load.write else 'read'} requests, {load.size} bytes each, "
         f"{load.depth} in parallel (starting at offset {load.offset}, step size {load.step})\n"
     )
     if load.flush_interval:
@@ -166,7 +166,7 @@ class _Bench:
         self._load = load
         self._end = self._context.loop.create_future()
         #: Requests that have not ended, and those of them that are under way; flushes that are.
-        self._left = load.count
+        self._left = load.requests
         self._in_flight = 0
         self._flushes = 0
         self._offset = load.offset

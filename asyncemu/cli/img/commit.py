@@ -114,9 +114,7 @@ def find_backing(top: BlockNode, name: str) -> BlockNode | None:
     return None
 
 
-async def _commit(
-    session: ToolSession, image: Image, base: BlockNode, rate: int, progress: ProgressLine
-) -> None:
+async def _commit(session: ToolSession, image: Image, base: BlockNode, rate: int, progress: ProgressLine) -> None:
     try:
         await reopen(session.graph, {base: {"read-only": False, "discard": "unmap"}}, keep=True)
         target = BlockBackend("", session.context, PERM_CONSISTENT_READ | PERM_WRITE | PERM_RESIZE, PERM_ALL)

@@ -32,9 +32,7 @@ class Piece(NamedTuple):
 class ConcatenatedSource:
     """``find`` answers in order of offsets, one at a time; ``read`` may be called several at a time."""
 
-    def __init__(
-        self, images: Sequence[Image], *, backing_size: int | None, salvage: bool, quiet: bool
-    ) -> None:
+    def __init__(self, images: Sequence[Image], *, backing_size: int | None, salvage: bool, quiet: bool) -> None:
         """``backing_size``: bytes of the target's backing file, None for none."""
         self._images = images
         self._backing_size = backing_size

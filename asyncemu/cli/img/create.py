@@ -138,6 +138,8 @@ async def _look_at_backing(session: ToolSession, filename: str, options: Creatio
     form, size = image.node.driver.name, image.size
     await close_image(session, image)
     if backing_format is None:
-        raise ToolError("Backing file specified without backing format", hint=f"Detected format of {form}.", hint_end="")
+        raise ToolError(
+            "Backing file specified without backing format", hint=f"Detected format of {form}.", hint_end=""
+        )
     if "size" not in options:
         options.set_size(size)

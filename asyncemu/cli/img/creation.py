@@ -59,7 +59,16 @@ SIZE_HINT: Final = (
     "Optional suffix k, M, G, T, P or E means kilo-, mega-, giga-, tera-, peta-\nand exabytes, respectively."
 )
 
-_BOOLEANS: Final = {"on": True, "yes": True, "true": True, "y": True, "off": False, "no": False, "false": False, "n": False}
+_BOOLEANS: Final = {
+    "on": True,
+    "yes": True,
+    "true": True,
+    "y": True,
+    "off": False,
+    "no": False,
+    "false": False,
+    "n": False,
+}
 
 
 class CreationOptions:
@@ -123,7 +132,9 @@ class CreationOptions:
             if name in self._texts:
                 value = self._values[name]
                 # Commas would end it where it is read again.
-                text = str(value) if isinstance(value, int) and self._kinds[name] in ("size", "num") else self._texts[name]
+                text = (
+                    str(value) if isinstance(value, int) and self._kinds[name] in ("size", "num") else self._texts[name]
+                )
                 shown.append(f"{name}={text.replace(',', ',,') if self._kinds[name] == 'str' else text}")
             elif name in _SHOWN_DEFAULTS and name in _kinds(self._driver):
                 shown.append(f"{name}={_SHOWN_DEFAULTS[name]}")
@@ -262,7 +273,9 @@ def _check_choice(
 
     annotation = creation.annotations()[field]
     alternatives = [annotation, *typing.get_args(annotation)]
-    choices = [each for one in alternatives if typing.get_origin(one) is typing.Literal for each in typing.get_args(one)]
+    choices = [
+        each for one in alternatives if typing.get_origin(one) is typing.Literal for each in typing.get_args(one)
+    ]
     if not choices or value in choices:
         return
     if not driver.is_format:

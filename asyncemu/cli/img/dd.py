@@ -32,7 +32,7 @@ class Operands(NamedTuple):
     #: Bytes.
     block_size: int = 512
     #: Blocks; None: all.
-    count: int | None = None
+    blocks: int | None = None
     skip: int = 0
 
 
@@ -81,8 +81,8 @@ async def _copy(session: ToolSession, source: Image, operands: Operands, form: s
     protocol = protocol_class(operands.output)
     check_can_create(driver, protocol)
     size = source.size
-    if operands.count is not None and operands.count * operands.block_size <= min(INT64_MAX, size):
-        size = operands.count * operands.block_size
+    if operands.blocks is not None and operands.blocks * operands.block_size <= min(INT64_MAX, size):
+        size = operands.blocks * operands.block_size
     start = operands.skip * operands.block_size
     options = CreationOptions(driver, protocol)
     options.set_size(max(size - start, 0))

@@ -6,34 +6,35 @@ from __future__ import annotations
 import sys
 from typing import Final
 
-#: The release whose command line this is: what a script that asks for the version wants to know.
-QEMU_VERSION: Final = "7.2.0"
+from asyncemu.cli.tools.version import version_lines
 
 _SYNTAX: Final = {
     "amend": "[--object objectdef] [--image-opts] [-p] [-q] [-f fmt] [-t cache] [--force] -o options filename",
-    "bench": "[-c count] [-d depth] [-f fmt] [--flush-interval=flush_interval] [-i aio] [-n] [--no-drain] [-o offset] "
-    "[--pattern=pattern] [-q] [-s buffer_size] [-S step_size] [-t cache] [-w] [-U] filename",
-    "bitmap": "(--merge SOURCE | --add | --remove | --clear | --enable | --disable)... [-b source_file [-F source_fmt]] "
-    "[-g granularity] [--object objectdef] [--image-opts | -f fmt] filename bitmap",
-    "check": "[--object objectdef] [--image-opts] [-q] [-f fmt] [--output=ofmt] [-r [leaks | all]] [-T src_cache] [-U] "
+    "bench": "[-c count] [-d depth] [-f fmt] [--flush-interval=flush_interval] [-i aio] [-n] [--no-drain] [-o "
+    "offset] [--pattern=pattern] [-q] [-s buffer_size] [-S step_size] [-t cache] [-w] [-U] filename",
+    "bitmap": "(--merge SOURCE | --add | --remove | --clear | --enable | --disable)... [-b source_file [-F "
+    "source_fmt]] [-g granularity] [--object objectdef] [--image-opts | -f fmt] filename bitmap",
+    "check": "[--object objectdef] [--image-opts] [-q] [-f fmt] [--output=ofmt] [-r [leaks | all]] [-T "
+    "src_cache] [-U] filename",
+    "commit": "[--object objectdef] [--image-opts] [-q] [-f fmt] [-t cache] [-b base] [-r rate_limit] [-d] [-p] "
     "filename",
-    "commit": "[--object objectdef] [--image-opts] [-q] [-f fmt] [-t cache] [-b base] [-r rate_limit] [-d] [-p] filename",
-    "compare": "[--object objectdef] [--image-opts] [-f fmt] [-F fmt] [-T src_cache] [-p] [-q] [-s] [-U] filename1 "
-    "filename2",
-    "convert": "[--object objectdef] [--image-opts] [--target-image-opts] [--target-is-zero] [--bitmaps] [-U] [-C] [-c] "
-    "[-p] [-q] [-n] [-f fmt] [-t cache] [-T src_cache] [-O output_fmt] [-B backing_file [-F backing_fmt]] [-o options] "
-    "[-l snapshot_param] [-S sparse_size] [-r rate_limit] [-m num_coroutines] [-W] [--salvage] filename "
-    "[filename2 [...]] output_filename",
+    "compare": "[--object objectdef] [--image-opts] [-f fmt] [-F fmt] [-T src_cache] [-p] [-q] [-s] [-U] "
+    "filename1 filename2",
+    "convert": "[--object objectdef] [--image-opts] [--target-image-opts] [--target-is-zero] [--bitmaps] [-U] "
+    "[-C] [-c] [-p] [-q] [-n] [-f fmt] [-t cache] [-T src_cache] [-O output_fmt] [-B backing_file [-F "
+    "backing_fmt]] [-o options] [-l snapshot_param] [-S sparse_size] [-r rate_limit] [-m "
+    "num_coroutines] [-W] [--salvage] filename [filename2 [...]] output_filename",
     "create": "[--object objectdef] [-q] [-f fmt] [-b backing_file [-F backing_fmt]] [-u] [-o options] filename [size]",
-    "dd": "[--image-opts] [-U] [-f fmt] [-O output_fmt] [bs=block_size] [count=blocks] [skip=blocks] if=input of=output",
+    "dd": "[--image-opts] [-U] [-f fmt] [-O output_fmt] [bs=block_size] [count=blocks] [skip=blocks] "
+    "if=input of=output",
     "info": "[--object objectdef] [--image-opts] [-f fmt] [--output=ofmt] [--backing-chain] [-U] filename",
-    "map": "[--object objectdef] [--image-opts] [-f fmt] [--start-offset=offset] [--max-length=len] [--output=ofmt] [-U] "
-    "filename",
-    "measure": "[--output=ofmt] [-O output_fmt] [-o options] [--size N | [--object objectdef] [--image-opts] [-f fmt] "
-    "[-l snapshot_param] filename]",
+    "map": "[--object objectdef] [--image-opts] [-f fmt] [--start-offset=offset] [--max-length=len] "
+    "[--output=ofmt] [-U] filename",
+    "measure": "[--output=ofmt] [-O output_fmt] [-o options] [--size N | [--object objectdef] [--image-opts] [-f "
+    "fmt] [-l snapshot_param] filename]",
     "snapshot": "[--object objectdef] [--image-opts] [-U] [-q] [-l | -a snapshot | -c snapshot | -d snapshot] filename",
-    "rebase": "[--object objectdef] [--image-opts] [-U] [-q] [-f fmt] [-t cache] [-T src_cache] [-p] [-u] "
-    "-b backing_file [-F backing_fmt] filename",
+    "rebase": "[--object objectdef] [--image-opts] [-U] [-q] [-f fmt] [-t cache] [-T src_cache] [-p] [-u] -b "
+    "backing_file [-F backing_fmt] filename",
     "resize": "[--object objectdef] [--image-opts] [-f fmt] [--preallocation=prealloc] [-q] [--shrink] filename "
     "[+ | -]size",
 }
@@ -100,7 +101,4 @@ def print_help() -> None:
 
 def print_version() -> None:
     """Write it to stdout."""
-    from asyncemu import __version__
-
-    sys.stdout.write(f"qemu-img version {QEMU_VERSION} (asyncemu {__version__})\n")
-    sys.stdout.write("The command line of QEMU's qemu-img, by asyncemu; GNU GPL, version 2 or later\n")
+    sys.stdout.write(version_lines("qemu-img version", "qemu-img"))

@@ -43,7 +43,9 @@ def snapshot_lines(snapshots: Sequence[Mapping[str, Any]]) -> list[str]:
     lines = [f"{'ID':<10}{'TAG':<17}{'VM SIZE':>8}{'DATE':>20}{'VM CLOCK':>13}{'ICOUNT':>11}"]
     for each in snapshots:
         seconds = each["vm-clock-sec"]
-        clock = f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}.{each['vm-clock-nsec'] // 1_000_000:03}"
+        clock = (
+            f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}.{each['vm-clock-nsec'] // 1_000_000:03}"
+        )
         lines.append(
             f"{each['id']:<9} {each['name']:<16} {human_size(each['vm-state-size']):>8}"
             f"{_date(each['date-sec']):>20}{clock:>13}{each.get('icount', ''):>11}"

@@ -104,9 +104,7 @@ async def _copy(session: ToolSession, image: Image, change: Change, progress: Pr
     await _Copying(image, image.node.backing.node if image.node.backing is not None else None, new, kept).run(progress)
 
 
-async def _new_backing(
-    session: ToolSession, image: Image, change: Change
-) -> tuple[BlockNode | None, BlockNode | None]:
+async def _new_backing(session: ToolSession, image: Image, change: Change) -> tuple[BlockNode | None, BlockNode | None]:
     """The new one, and the same when it is in the chain already: layers from there on need no comparing."""
     name = change.backing_file
     if not name:

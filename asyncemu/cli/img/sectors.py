@@ -96,7 +96,7 @@ def data_runs(view: memoryview, offset: int, block: int, shortest: int) -> list[
 
 
 def _append(runs: list[tuple[bool, int]], is_data: bool, length: int, shortest: int) -> None:
-    """Zeroes are appended before it is known whether data follow; when data do, and they were few, the three are one."""
+    """Zeroes come before it is known whether data follow. When data do, and they were few, the three are one."""
     if is_data and len(runs) > 1 and runs[-2][0] and runs[-1][1] < shortest:
         zeroes, data = runs.pop(), runs.pop()
         runs.append((True, data[1] + zeroes[1] + length))

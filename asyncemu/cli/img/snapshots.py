@@ -21,7 +21,9 @@ async def load_snapshot(image: Image, parameter: str) -> None:
     driver = image.node.driver
     identity, name = _chosen(parameter)
     if not driver.defines("snapshot_load"):
-        problem = f"Block format '{driver.name}' used by device '' does not support temporarily loading internal snapshots"
+        problem = (
+            f"Block format '{driver.name}' used by device '' does not support temporarily loading internal snapshots"
+        )
         raise _failed(problem)
     if identity is None and name is None:
         # An id is looked for first.
@@ -50,9 +52,7 @@ def _chosen(parameter: str) -> tuple[str | None, str | None]:
         elif key == "snapshot.name":
             name = value
         else:
-            raise ToolError(
-                f"Invalid parameter '{key}'", f"Failed in parsing snapshot param '{parameter}'", status=1
-            )
+            raise ToolError(f"Invalid parameter '{key}'", f"Failed in parsing snapshot param '{parameter}'", status=1)
     return identity, name
 
 

@@ -49,8 +49,8 @@ async def info(exerciser: Exerciser, line: Invocation) -> None:
     driver = node.driver
     print(f"format name: {driver.name}")
     if not driver.is_format:
-        # QEMU's name of the protocol.
-        print(f"format name: {driver.name}")
+        # QEMU's name of the protocol: of its three drivers called nbd it finds that of the Unix socket.
+        print(f"format name: {'nbd+unix' if driver.name == 'nbd' else driver.name}")
     if not _tells_of_itself(node):
         raise CommandFailed
     found = await driver.image_info()

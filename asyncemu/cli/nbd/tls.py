@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from asyncemu.block.nbd.tls import X509Credentials
 from asyncemu.cli.tools.failure import ToolError
+from asyncemu.cli.tools.tls_objects import credentials_of
 from asyncemu.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -23,17 +24,15 @@ def find_credentials(settings: Settings) -> X509Credentials:
         if other is None:
             raise ToolError(f"Failed to get TLS creds: No TLS credentials with id '{identity}'")
         raise ToolError(f"Failed to get TLS creds: Object with id '{identity}' is not TLS credentials")
-    endpoint = found.text("endpoint", "client")
-    wanted: Literal["client", "server"] = "client" if settings.list else "server"
-    if endpoint != wanted:
+    wanted = "client" if settings.list else "server"
+    if found.text("endpoint", "client") != wanted:
         raise ToolError(f"Failed to get TLS creds: Expected TLS credentials for a {wanted} endpoint")
-    verify = found.properties.get("verify-peer", True) is True
-    try:
-        if settings.tls_authorization is not None:
-            from asyncemu.cli.nbd.authorization import AuthorizingCredentials, find_authorization
+    if settings.tls_authorization is None:
+        return credentials_of(found)
+    from asyncemu.cli.nbd.authorization import AuthorizingCredentials, find_authorization
 
-            authorization = find_authorization(settings.objects, settings.tls_authorization)
-            return AuthorizingCredentials(found.text("dir"), authorization)
-        return X509Credentials(found.text("dir"), wanted, verify_peer=verify)
+    authorization = find_authorization(settings.objects, settings.tls_authorization)
+    try:
+        return AuthorizingCredentials(found.text("dir"), authorization)
     except ConfigError as error:
         raise ToolError(error.problem) from error

@@ -14,7 +14,6 @@ from typing import Final
 from asyncemu.cli.tools.report import complain, report
 from asyncemu.errors import AsyncemuError, ConfigError, HostError, ProtocolError
 
-
 #: How the graph says that a node-name is nobody's.
 _NO_NODE: Final = "no block node is named "
 

@@ -32,8 +32,8 @@ class OptionScanner:
     """Iterate for pairs ``(name, argument)``; ``rest`` is what is left behind the last one.
 
     ``short`` is getopt(3)'s string (``"hf:r::"``); with a leading ``+`` options end at the first other argument.
-    ``long`` maps names to how they take an argument and to the name they are reported under: ``("output": (1, "output"))``,
-    or the letter of the short option that means the same.
+    ``long`` maps names to how they take an argument and to the name that is reported: ``{"output": (1, "output")}``, or
+    the letter of the short option that means the same.
     """
 
     def __init__(self, words: Sequence[str], short: str, long: Mapping[str, tuple[int, str]]) -> None:

@@ -15,7 +15,16 @@ from typing import Final
 from asyncemu.cli.tools.failure import ToolError
 from asyncemu.errors import ConfigError
 
-_BOOLEANS: Final = {"on": True, "yes": True, "true": True, "y": True, "off": False, "no": False, "false": False, "n": False}
+_BOOLEANS: Final = {
+    "on": True,
+    "yes": True,
+    "true": True,
+    "y": True,
+    "off": False,
+    "no": False,
+    "false": False,
+    "n": False,
+}
 
 #: Bytes of a secret that is read from a file.
 _LONGEST_SECRET: Final = 1 << 20
@@ -105,7 +114,7 @@ def secret(found: UserObject) -> bytes:
     else:
         path = found.text("file")
         try:
-            with open(path, "rb") as file:
+            with open(path, "rb") as file:  # noqa: PTH123  # pathlib takes a tool too long to import
                 data = file.read(_LONGEST_SECRET)
         except OSError as error:
             raise ToolError(f"Unable to read {path}: Failed to open file “{path}”: {error.strerror}") from error

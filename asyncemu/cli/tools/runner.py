@@ -45,6 +45,10 @@ class ToolSession:
 
             limits = limits_of_object(each.properties, each.identity)
             self.graph.throttle_groups.add(each.identity, limits, each.identity)
+        for each in objects.all("tls-creds-x509"):
+            from asyncemu.cli.tools.tls_objects import credentials_of
+
+            self.graph.tls_credentials[each.identity] = credentials_of(each)
 
 
 def run_tool(main: ToolMain, objects: UserObjects | None = None, *, throughput: bool = False) -> int:

@@ -18,8 +18,8 @@ INT64_MAX: Final = (1 << 63) - 1
 _UNITS: Final = "BKMGTPE"
 #: Digits are bounded: no work for absurd input.
 _spelling: Final = re.compile(
-    r"[ \t\n\v\f\r]*\+?(?:0[xX](?P<hexadecimal>[0-9a-fA-F]{1,400})|(?P<whole>[0-9]{1,400})(?:\.(?P<fraction>[0-9]{0,400}))?)"
-    r"(?P<unit>[BKMGTPEbkmgtpe]?)",
+    r"[ \t\n\v\f\r]*\+?(?:0[xX](?P<hexadecimal>[0-9a-fA-F]{1,400})"
+    r"|(?P<whole>[0-9]{1,400})(?:\.(?P<fraction>[0-9]{0,400}))?)(?P<unit>[BKMGTPEbkmgtpe]?)",
     re.ASCII,
 )
 
@@ -38,7 +38,7 @@ def parse_size(text: str, default_unit: str = "B") -> int:
     if found is None:
         raise NotASize(text)
     unit = found["unit"].upper()
-    scale = 1024 ** _UNITS.index(unit or default_unit)
+    scale: int = 1024 ** _UNITS.index(unit or default_unit)
     if found["hexadecimal"]:
         if unit and unit != "B":
             from asyncemu.cli.tools.report import warn

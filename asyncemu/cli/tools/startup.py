@@ -2,8 +2,8 @@
 """The process of a tool: from the shell's call to its exit status.
 
 Most of a tool's time is Python's own start. What is saved here: garbage is not collected while modules are imported
-(none of what they make is garbage), and the process ends without Python's finalization, which only gives memory back
-that the kernel takes at once.
+(none of what they make is garbage), modules that asyncio imports wait until they are used, and the process ends without
+Python's finalization, which only gives memory back that the kernel takes at once.
 """
 
 from __future__ import annotations
@@ -36,6 +36,9 @@ def run_script(main: Callable[[list[str]], int]) -> NoReturn:
 def prepare_process() -> None:
     """Before anything else is imported."""
     gc.disable()
+    from asyncemu.cli.tools.late_modules import import_asyncio
+
+    import_asyncio()
     from asyncemu.cli.standard_streams import open_standard_descriptors
 
     open_standard_descriptors()

@@ -315,3 +315,10 @@ def test_receive_any_bytes_give_an_outcome_or_an_error(greeting: bytes, listing:
     client = ClientNegotiation("a", listing=listing)
     with contextlib.suppress(ProtocolError, Refused):
         run(client, greeting, *stream)
+
+
+def test_words_of_the_server_are_made_printable() -> None:
+    answers = FIXED, STRUCTURED, NO_CONTEXT, option_reply(OPT_GO, REP_ERR_UNKNOWN, b"a\x1b[2J\nb\xff")
+    with pytest.raises(Refused) as raised:
+        run(ClientNegotiation("a"), *answers)
+    assert raised.value.hint == "server reported: a?[2J?b\ufffd\n"

@@ -12,7 +12,6 @@ import pytest
 from asyncemu.block import BlockGraph
 from asyncemu.block.nbd.address import Address, InetAddress, UnixAddress
 from asyncemu.block.nbd.client_options import NbdOptions, address_of
-from asyncemu.block.nbd.driver import NbdDriver
 from asyncemu.block.nbd.tls import X509Credentials
 from asyncemu.errors import ConfigError
 from tests.block.nbd.conftest import Serve
@@ -119,13 +118,6 @@ async def test_credentials_by_id_are_those_of_the_graph(graph: BlockGraph, serve
     assert len(await node.pread(0, 512)) == 512
     with pytest.raises(ConfigError, match=r"Expecting TLS credentials with a client endpoint$"):
         await graph.add_table({**table, "tls-creds": "server"}, "blockdev")
-
-
-async def test_exact_filename_opens_the_same(graph: BlockGraph, serve: Serve) -> None:
-    served = await serve()
-    node = await graph.add_table({"driver": "nbd", "path": str(served.path), "export": "disk"}, "blockdev")
-    assert isinstance(node.driver, NbdDriver)
-    assert node.driver.exact_filename == served.uri()
 
 
 async def test_tcp_is_as_good(graph: BlockGraph, serve: Serve) -> None:

@@ -253,10 +253,10 @@ async def test_tls_with_qemu_nbd(graph: BlockGraph, disk: Path, tmp_path: Path, 
         options = {"export": "exp", "tls-creds": {"dir": str(certificates / "good")}, "tls-hostname": "localhost"}
         async with opened(graph, socket, **options) as backend:
             await exercise(backend)
-        with pytest.raises(ConfigError, match=r"Hostname mismatch"):
+        with pytest.raises(ConfigError, match=r"Certificate does not match the hostname example\.org$"):
             async with opened(graph, socket, **{**options, "tls-hostname": "example.org"}):
                 pass
-        with pytest.raises(ConfigError, match=r"unable to get|self.signed|certificate verify failed"):
+        with pytest.raises(ConfigError, match=r"The certificate hasn't got a known issuer$"):
             async with opened(graph, socket, **{**options, "tls-creds": {"dir": str(certificates / "other")}}):
                 pass
         with pytest.raises(ConfigError, match=r"TLS negotiation required before option 7 \(go\)\nDid you forget"):
@@ -269,7 +269,7 @@ async def test_tls_with_nbdkit(graph: BlockGraph, tmp_path: Path, certificates: 
     command = nbdkit(socket, "--tls=require", f"--tls-certificates={good}", "--tls-verify-peer", "memory", "4M")
     async with (
         running(*command),
-        opened(graph, socket, **{"tls-creds": {"dir": str(good)}}) as backend,
+        opened(graph, socket, **{"tls-creds": {"dir": str(good)}, "tls-hostname": "localhost"}) as backend,
     ):
         await exercise(backend)
 

@@ -27,7 +27,6 @@ from tests.block.qcow2.conftest import (
     open_image,
     opened,
     patch,
-    pattern,
     qemu_create,
     qemu_img,
     qemu_reads,
@@ -38,6 +37,7 @@ from tests.block.qcow2.conftest import (
 SIZE = 1 << 20
 CLUSTER = 65536
 COMPRESSED = 1 << 62
+FORMS: list[dict[str, Any]] = [{}, {"cluster_size": 512}, {"cluster_size": 2 << 20}, {"extended_l2": True}]
 kinds = pytest.mark.parametrize("kind", ["zlib", "zstd"])
 
 
@@ -59,20 +59,18 @@ def test_decompress_any_bytes_give_a_cluster_or_bad_data(data: bytes, kind: int,
 
 @pytest.mark.parametrize("kind", [ZLIB, ZSTD])
 def test_decompress_of_a_bomb_makes_no_more_than_a_cluster(kind: int) -> None:
-    bomb = compress(kind, bytes(64 << 20))
+    bomb = compress(kind, bytes(8 << 20))
 
     assert decompress(kind, bomb, 4096) == bytes(4096)
 
 
 @kinds
-@pytest.mark.parametrize(
-    "options", [{}, {"cluster_size": 512}, {"cluster_size": 2 << 20}, {"extended_l2": True}], ids=str
-)
+@pytest.mark.parametrize("options", FORMS, ids=str)
 async def test_compressed_ours_is_what_qemu_reads(
     kind: str, options: dict[str, Any], graph: BlockGraph, tmp_path: Path
 ) -> None:
     path = await create(graph, tmp_path / "image", SIZE, compression_type=kind, **options)
-    data = (b"compressible " * 100000)[:SIZE]
+    data = (b"compressible " * 100000)[: SIZE // 4].ljust(SIZE, b"x")
     async with opened(graph, path) as node:
         await write(node, 0, data, WRITE_COMPRESSED)
         assert await node.pread(0, SIZE) == data
@@ -86,7 +84,7 @@ async def test_compressed_ours_is_what_qemu_reads(
 @pytest.mark.parametrize("size", [512, 65536, 2 << 20])
 async def test_compressed_by_qemu_is_what_we_read(kind: str, size: int, graph: BlockGraph, tmp_path: Path) -> None:
     raw = tmp_path / "raw"
-    raw.write_bytes((b"compressible " * 100000)[:SIZE])
+    raw.write_bytes((b"compressible " * 100000)[: SIZE // 4].ljust(SIZE, b"x"))
     path = tmp_path / "image"
     qemu_img("convert", "-c", "-O", "qcow2", "-o", f"compression_type={kind},cluster_size={size}", raw, path)
 
@@ -196,7 +194,7 @@ async def test_refcounts_of_one_bit_allow_one_compressed_cluster_in_each(graph: 
 async def test_damaged_compressed_cluster_is_an_io_error(kind: str, graph: BlockGraph, tmp_path: Path) -> None:
     path = await create(graph, tmp_path / "image", SIZE, compression_type=kind)
     async with opened(graph, path) as node:
-        await write(node, 0, pattern(CLUSTER), WRITE_COMPRESSED)
+        await write(node, 0, bytes(range(256)) * 256, WRITE_COMPRESSED)
     offset = l2_entry(path, 0) & ((1 << 54) - 1)
     patch(path, offset, b"\xff" * 64)
 

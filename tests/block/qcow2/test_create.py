@@ -147,7 +147,7 @@ async def test_create_size_beyond_l1_limit_is_refused_as_too_large(graph: BlockG
 
 
 async def test_create_backing_name_that_does_not_fit_is_refused(graph: BlockGraph, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="Could not assign backing file 'b+' with format 'raw': No space left"):
+    with pytest.raises(ConfigError, match=r"Could not assign backing file 'b+' with format 'raw': No space left"):
         await create(graph, tmp_path / "image", MIB, cluster_size=512, backing_file="b" * 500, backing_fmt="raw")
 
 

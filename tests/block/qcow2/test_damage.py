@@ -115,7 +115,7 @@ async def test_read_of_a_zero_cluster_in_version_2_is_damage(graph: BlockGraph, 
     set_l2_entry(path, 1)
 
     async with opened(graph, path) as node:
-        with pytest.raises(BlockError, match="Zero cluster entry found in pre-v3 image .L2 offset: 0x40000"):
+        with pytest.raises(BlockError, match=r"Zero cluster entry found in pre-v3 image .L2 offset: 0x40000"):
             await node.pread(0, 512)
 
 
@@ -137,7 +137,7 @@ async def test_read_of_a_bitmap_that_contradicts_itself_is_damage(graph: BlockGr
     patch(path, l2_table_offset(path) + 8, b"\xff" * 8)
 
     async with opened(graph, path) as node:
-        with pytest.raises(BlockError, match="Invalid cluster entry found .L2 offset: 0x40000, L2 index: 0"):
+        with pytest.raises(BlockError, match=r"Invalid cluster entry found .L2 offset: 0x40000, L2 index: 0"):
             await node.pread(0, 512)
 
 
@@ -228,7 +228,7 @@ async def test_write_over_snapshot_tables_is_prevented(field: object, graph: Blo
 async def test_write_with_a_refcount_block_out_of_place_is_damage(path: Path, graph: BlockGraph) -> None:
     patch(path, header_field(path, 48, ">Q"), struct.pack(">Q", 0x20200))
     async with opened(graph, path) as node:
-        with pytest.raises(BlockError, match="Refblock offset 0x20200 unaligned .reftable index: 0"):
+        with pytest.raises(BlockError, match=r"Refblock offset 0x20200 unaligned .reftable index: 0"):
             await write(node, CLUSTER, b"x")
 
 

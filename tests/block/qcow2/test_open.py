@@ -209,7 +209,7 @@ async def test_lazy_refcounts_by_option_work_in_any_version_3_image(graph: Block
 async def test_lazy_refcounts_of_version_2_are_refused(graph: BlockGraph, tmp_path: Path) -> None:
     path = await create(graph, tmp_path / "image", SIZE, compat="0.10")
 
-    with pytest.raises(ConfigError, match="Lazy refcounts require a qcow2 image with at least qemu 1.1"):
+    with pytest.raises(ConfigError, match=r"Lazy refcounts require a qcow2 image with at least qemu 1.1"):
         await open_image(graph, path, lazy_refcounts=True)
 
 

@@ -51,9 +51,9 @@ async def test_truncate_longer_reads_as_zero_behind_the_old_end(
 
 @pytest.mark.parametrize("options", FORMS, ids=str)
 async def test_truncate_shorter_keeps_the_rest(options: dict[str, Any], graph: BlockGraph, tmp_path: Path) -> None:
-    path = await create(graph, tmp_path / "image", 8 * MIB, **options)
+    path = await create(graph, tmp_path / "image", 2 * MIB, **options)
     async with opened(graph, path) as node:
-        await write(node, 0, pattern(8 * MIB))
+        await write(node, 0, pattern(2 * MIB))
         await node.truncate(MIB, exact=True)
 
     assert qemu_reads(path) == pattern(MIB)
@@ -70,8 +70,8 @@ async def test_truncate_shorter_gives_the_end_of_the_file_back(graph: BlockGraph
 
 
 async def test_truncate_shorter_is_as_short_as_qemus(graph: BlockGraph, tmp_path: Path) -> None:
-    ours = qemu_create(tmp_path / "ours", 8 * MIB, cluster_size=512)
-    qemu_io(ours, "write -P 1 0 8M")
+    ours = qemu_create(tmp_path / "ours", 4 * MIB, cluster_size=512)
+    qemu_io(ours, "write -P 1 0 4M", options="cache.no-flush=on")
     theirs = tmp_path / "theirs"
     theirs.write_bytes(ours.read_bytes())
     qemu_img("resize", "-q", "--shrink", theirs, MIB)

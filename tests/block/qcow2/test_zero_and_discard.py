@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -148,12 +147,12 @@ async def test_discard_reads_as_zero_and_gives_clusters_and_storage_back(
     async with opened(graph, path) as node:
         await write(node, 0, pattern(SIZE))
         await node.flush()
-        stored = os.stat(path).st_blocks * 512
+        stored = path.stat().st_blocks * 512
         await node.discard(0, SIZE)
         assert await node.pread(0, SIZE) == bytes(SIZE)
 
     assert qemu_says_clean(path)
-    assert os.stat(path).st_blocks * 512 < stored - SIZE // 2
+    assert path.stat().st_blocks * 512 < stored - SIZE // 2
 
 
 async def test_discard_leaves_what_its_own_node_ignores(graph: BlockGraph, tmp_path: Path) -> None:

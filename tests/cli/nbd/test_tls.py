@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -108,6 +109,17 @@ def test_nbdcopy_over_tls_has_the_data(servers: Servers, certificates: Path, tmp
     uri = f"nbds+unix://localhost/?socket={server.socket}&tls-certificates={certificates}&tls-hostname=localhost"
     run("nbdcopy", "--connections=1", uri, str(tmp_path / "copy"))
     assert (tmp_path / "copy").read_bytes() == (tmp_path / "disk.raw").read_bytes()
+    assert server.wait() == 0
+
+
+def test_io_is_a_client_with_credentials_of_the_command_line(servers: Servers, certificates: Path) -> None:
+    server = servers.start(*_credentials(certificates, "server"), "-f", "raw", "disk.raw")
+    image = f"driver=nbd,server.type=unix,server.path={server.socket},tls-creds=t0,tls-hostname=localhost"
+    credentials = f"tls-creds-x509,id=t0,endpoint=client,dir={certificates}"
+    words = ("--object", credentials, "--image-opts", image, "-c", "read -v 0 16", "-c", "info")
+    output = run(sys.executable, "-c", "from asyncemu.cli.io import script; script()", *words, status=1)
+    assert "00000000:  00 01 02 03" in output
+    assert output.endswith("format name: nbd\nformat name: nbd+unix\n")
     assert server.wait() == 0
 
 
