@@ -6,8 +6,8 @@
     python -m fuzz replay NAME FILE ...        without atheris: under a debugger, or to see a defect gone
 
 The corpus is in a folder that goes with the run, unless one is named; inputs that fail are written to the working
-directory, or where ``-- -artifact_prefix=...`` says. Exit status: 0 nothing was found, 1 (77 of libFuzzer: run) an input
-fails, 2 it could not be run, 130 interrupted.
+directory, or where ``-- -artifact_prefix=...`` says.
+Exit status: 0 nothing was found, 1 an input fails, 2 it could not be run, 130 interrupted.
 """
 
 from __future__ import annotations

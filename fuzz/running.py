@@ -26,8 +26,9 @@ _LONGEST: Final = 512 << 10
 
 
 def run(name: str, seconds: int, seed: int, corpus: Path | None, arguments: Sequence[str]) -> int:
-    """Fuzz until an input fails, or ``seconds`` are over (0: never). 0: nothing was found, 1: something was, 2: no atheris.
+    """Fuzz until an input fails, or ``seconds`` are over (0: never).
 
+    0: nothing was found; 1: something was; 2: atheris is not there.
     ``arguments`` go to libFuzzer. OSError: the corpus folder can't be made.
     """
     if importlib.util.find_spec("atheris") is None:

@@ -26,7 +26,7 @@ _FRONT: Final = 128 << 10
 _PIECE: Final = 16 << 10
 #: Extents asked about.
 _EXTENTS: Final = 256
-#: Beyond it, an image is not read to its end, and not resized to twice its size.
+#: Bytes of the external data file, if the image has one.
 _DATA_FILE: Final = 64 << 10
 
 _VERSION: Final = slice(4, 8)
@@ -36,29 +36,40 @@ _HAS_DATA_FILE: Final = 1 << 2
 _SNAPSHOT: Final = SnapshotInfo("", "fuzz", 0, 1, 0, 0)
 
 
-async def use_image(context: AioContext, image: bytes) -> None:
-    """Read it, check it, repair it and change it. Raises no error of an image: those are expected."""
-    for read_only in (True, False):
-        with image_errors():
-            async with _opened(context, image, read_only=read_only) as node:
+#: Ways to use an image.
+WAYS: Final = 5
+
+
+async def use_image(context: AioContext, image: bytes, way: int) -> None:
+    """Read it, change it, check it, or repair it: 0 to WAYS - 1. Raises no error of an image: those are expected."""
+    read_only, check = way in (0, 2), way >= 2
+    with image_errors():
+        async with opened_image(context, image, read_only=read_only, mode=OpenMode(check=check)) as node:
+            if check:
+                repair: Repair = ("", "leaks", "all")[way - 2]
+                await qcow2_driver(node).check(repair, lambda done, total: None)
+                return
+            await read_all(node)
+            await look_at(node)
+            if not read_only:
+                await change(node)
                 await read_all(node)
-                await look_at(node)
-                if not read_only:
-                    await change(node)
-                    await read_all(node)
-    for repair in ("", "leaks", "all"):
-        with image_errors():
-            async with _opened(context, image, read_only=not repair, mode=OpenMode(check=True)) as node:
-                await check(node, repair)
 
 
 @asynccontextmanager
-async def _opened(
-    context: AioContext, image: bytes, *, read_only: bool, mode: OpenMode = OpenMode()  # noqa: B008  # frozen
+async def opened_image(
+    context: AioContext,
+    image: bytes,
+    *,
+    read_only: bool,
+    mode: OpenMode = OpenMode(),  # noqa: B008  # frozen
 ) -> AsyncIterator[BlockNode]:
+    """The image, open in a graph of its own. Raises IMAGE_ERRORS."""
     graph = BlockGraph(context, Path("/nonexistent"))
     try:
         table: dict[str, object] = {"driver": "qcow2", "file": await _file(graph, "file", image), "backing": None}
+        if not read_only:
+            table["overlap-check"] = "all"
         if _has_data_file(image):
             table["data-file"] = await _file(graph, "data", bytes(_DATA_FILE))
         node = await graph.add_table({**table, "read-only": read_only, "discard": "unmap"}, "image", mode)
@@ -113,7 +124,7 @@ def _pieces(size: int) -> Iterator[tuple[int, int]]:
 
 async def look_at(node: BlockNode) -> None:
     """What ``img info`` and ``img snapshot -l`` show; the VM state; a snapshot as a read-only disk."""
-    driver = _driver(node)
+    driver = qcow2_driver(node)
     with image_errors():
         await driver.image_info()
     with image_errors():
@@ -132,7 +143,7 @@ async def look_at(node: BlockNode) -> None:
 
 async def change(node: BlockNode) -> None:
     """One of each kind of request, and of each operation on the image."""
-    driver, size = _driver(node), node.size
+    driver, size = qcow2_driver(node), node.size
     # Of the size of no cluster, so that clusters are read, changed and written.
     length = min(700, size)
     for offset in dict.fromkeys((0, size // 2 // 512 * 512, size - length)):
@@ -164,11 +175,7 @@ async def change(node: BlockNode) -> None:
         await driver.make_empty()
 
 
-async def check(node: BlockNode, repair: Repair) -> None:
-    """As ``img check``, with ``-r`` when there is something to repair."""
-    await _driver(node).check(repair, lambda done, total: None)
-
-
-def _driver(node: BlockNode) -> Qcow2Driver:
+def qcow2_driver(node: BlockNode) -> Qcow2Driver:
+    """What is inside."""
     assert isinstance(node.driver, Qcow2Driver)
     return node.driver

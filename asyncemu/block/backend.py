@@ -29,7 +29,7 @@ from asyncemu.block.homes import at_home
 from asyncemu.block.node import BlockNode
 from asyncemu.block.permissions import refresh_permissions
 from asyncemu.block.statistics import FLUSH, READ, UNMAP, WRITE, BlockStatistics
-from asyncemu.block.status import block_status_above
+from asyncemu.block.status import block_status_above, is_allocated_above
 from asyncemu.block.types import BlockStatus, Preallocation
 from asyncemu.coroutines import start
 from asyncemu.errors import BlockError
@@ -143,7 +143,8 @@ class BlockBackend(HasHome):
     def _let_go(self, edge: BlockChild) -> None:
         node, self.root = edge.node, None
         node.parents.remove(edge)
-        refresh_permissions([node])
+        if not node.closed:
+            refresh_permissions([node])
         if sections := follow(node):
             # Behind our back: the user who is to go on may be who removes us.
             start(self.context, settle(sections))
@@ -260,6 +261,17 @@ class BlockBackend(HasHome):
         try:
             status, _ = await block_status_above(node, None, offset, length, want_zero)
             return status
+        finally:
+            self._end()
+
+    @home
+    async def allocation_depth(self, offset: int, length: int) -> tuple[int, int]:
+        """Which layer of the chain, from 1, decides what is read of the first of the bytes, 0 for none; how far."""
+        node = await self._begin("allocation depth", offset, length)
+        if node is None:
+            return await at_home(self, partial(self.allocation_depth, offset, length))
+        try:
+            return await is_allocated_above(node, None, offset, length)
         finally:
             self._end()
 

@@ -74,7 +74,8 @@ class DrainedSection:
     def follow(self, home: AioContext) -> None:
         """In ``home``: hold, of what lives there, what is over the nodes that are named; let go of the rest."""
         named = [] if self._over else [node for node in self._named if node.context is home and not node.closed]
-        wanted = dict.fromkeys(with_parents(named))
+        # A node that is being opened comes in when it is open; what it reads until then is the caller's own.
+        wanted = dict.fromkeys(node for node in with_parents(named) if node.opened)
         backends = dict.fromkeys(backends_of(wanted))
         for backend in backends:
             if backend not in self._backends:

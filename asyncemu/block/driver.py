@@ -168,8 +168,9 @@ class BlockDriver(Plugin[BlockOptionsT], HasHome):
     async def prepare_reopen(self, options: BlockDriverOptions) -> Reopening | None:
         """Make ready for other options of the same type; None: the driver has nothing to do.
 
-        Drained, and flushed when it is to become read-only. Behind ``commit``, ``self.options`` and ``self.read_only``
-        are replaced. Raises ConfigError with the option that can't be changed.
+        Drained, and flushed when it is to become read-only. ``self.read_only`` is the new one when permissions are
+        checked, which comes next, ``self.options`` behind ``commit``, which may correct the first. A child in
+        ``options`` is the old one. Raises ConfigError with the option that can't be changed.
         """
         return None
 

@@ -486,8 +486,8 @@ class BlockNode(HasHome):
         below = [edge.node for edge in self.children]
         for edge in list(self.children):
             self.detach(edge)
-        refresh_permissions(below)
         follow(self, *below)
+        refresh_permissions(below)
 
     def _check_write(self, what: str, offset: int, length: int) -> None:
         if self.read_only:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What a user, a script or an image's header names an image by: plain names, URIs, json:{...}, --image-opts, -o, --object.
+"""Names of images, by users, scripts and the headers of images: file names, URIs, json:{...}, --image-opts, --object.
 
     1 byte    how the text is taken; the rest is the text
 

@@ -4,9 +4,9 @@
     1 byte    how far a proper server has come before, and whether the list is asked for
     then      the stream, in pieces: 2 bytes length, the bytes; what is left at the end is the last piece
 
-The first request of the driver is number 1. May be raised inside: ConfigError, BlockError, OSError; ProtocolError and
-Refused by the list. When the server has hung up, all that waits for an
-answer fails.
+A piece comes when the driver has done all that it can do with those before: it may be the answer to a request that has
+been sent since. The driver's requests are numbered from 1 on. May be raised inside: ConfigError, BlockError, OSError;
+ProtocolError and Refused by the list. When the server has hung up, all that waits for an answer fails.
 """
 
 from __future__ import annotations
@@ -60,6 +60,10 @@ from fuzz.driving import drive, image_errors
 _DISK_SIZE: Final = 64 << 10
 #: Connections that the server takes before it listens no more: the driver may try again.
 _CONNECTIONS: Final = 4
+#: Pieces of the stream.
+_PIECES: Final = 64
+#: Turns of the loop after which the driver has done all that it can do without the server: it is in the same loop.
+_TURNS: Final = 12
 #: Transmission flags: all commands, and several connections.
 _ALL: Final = 0xD6D
 
@@ -93,12 +97,13 @@ def fuzz_one(data: bytes) -> None:
     choices = Choices(data)
     kind = choices.number(1)
     pieces = [_PREFIXES[(kind & ~_LISTING) % len(_PREFIXES)]]
-    while choices.left:
-        pieces.append(choices.take(choices.number(2)) if choices.left > 2 else choices.rest())
+    while choices.left > 2 and len(pieces) < _PIECES:
+        pieces.append(choices.take(choices.number(2)))
+    pieces.append(choices.rest())
     if kind & _LISTING:
         _list(pieces)
     else:
-        drive(lambda context: _connect(context, pieces))
+        drive(lambda context: _connect(context, "" if pieces[0] is _OLDSTYLE else "e", pieces))
 
 
 def _list(pieces: Sequence[bytes]) -> None:
@@ -115,7 +120,7 @@ def _list(pieces: Sequence[bytes]) -> None:
         str(negotiation.end())
 
 
-async def _connect(context: AioContext, pieces: Sequence[bytes]) -> None:
+async def _connect(context: AioContext, export: str, pieces: Sequence[bytes]) -> None:
     listener = _listener()
     serving = asyncio.get_running_loop().create_task(_serve(listener, pieces))
     path = listener.getsockname()
@@ -123,7 +128,7 @@ async def _connect(context: AioContext, pieces: Sequence[bytes]) -> None:
         graph = BlockGraph(context, Path("/nonexistent"))
         try:
             with image_errors():
-                options = {"driver": "nbd", "export": "e", "server": {"type": "unix", "path": path}}
+                options = {"driver": "nbd", "export": export, "server": {"type": "unix", "path": path}}
                 await _use(await graph.add_table(options, "nbd"))
         finally:
             with image_errors():
@@ -171,12 +176,23 @@ async def _serve(listener: socket.socket, pieces: Sequence[bytes]) -> None:
             try:
                 for piece in pieces:
                     await loop.sock_sendall(sock, piece)
+                    await _let_client_work(sock)
                 sock.shutdown(socket.SHUT_WR)
                 # Closed too early, the kernel would throw away what the client has not read.
                 while await loop.sock_recv(sock, 1 << 16):
                     pass
             except OSError:  # the client was first
                 continue
+
+
+async def _let_client_work(sock: socket.socket) -> None:
+    for _ in range(_TURNS):
+        await asyncio.sleep(0)
+        try:
+            # What it says is not looked at, but must not fill the socket.
+            sock.recv(1 << 16)
+        except BlockingIOError:
+            pass
 
 
 @functools.cache
@@ -205,17 +221,24 @@ def _forget_waiting(listener: socket.socket) -> None:
 
 
 def seeds() -> Sequence[bytes]:
-    """Replies to the first request, of each kind; and lists."""
-    data = data_chunk(1, 0, 4096) + bytes(4096)
+    """Replies to the requests, of each kind; lists; and handshakes."""
+    whole = [
+        data_chunk(1, 0, 4096) + bytes(4096) + block_status_chunk(2, 7, [(_DISK_SIZE, 3)]),
+        *map(none_chunk, (3, 4, 5)),
+        data_chunk(6, 0, 4096) + bytes(4096),
+    ]
     replies = (
-        data + none_chunk(1) + block_status_chunk(2, 7, [(_DISK_SIZE, 3)]),
-        hole_chunk(1, 0, 4096) + none_chunk(1),
-        error_chunk(1, 5) + error_chunk(2, 5),
-        simple_reply(1, 0) + bytes(4096) + simple_reply(2, 0),
-        simple_reply(1, 5) + simple_reply(2, 5),
+        whole,
+        [data_chunk(1, 1, 4095, 0) + bytes(4095) + hole_chunk(1, 0, 1)],
+        [error_chunk(1, 5) + error_chunk(2, 5)],
+        [simple_reply(1, 0) + bytes(4096)] + [simple_reply(number, 0) for number in (2, 3, 4, 5)],
+        [simple_reply(1, 5) + simple_reply(2, 5)],
     )
-    inputs = [(start, each) for start in (2, 3, 6) for each in replies]
     listed = option_reply(OPT_LIST, REP_SERVER, ListedExport("a", "b").encode()) + option_reply(OPT_LIST, REP_ACK)
-    inputs += [(start | _LISTING, listed + _GO) for start in range(5)]
-    inputs += [(0, _GREETING + _STRUCTURED + _CONTEXT + _GO), (1, _STRUCTURED + _CONTEXT + _GO), (4, _CONTEXT + _GO)]
-    return [bytes([start]) + struct.pack(">H", len(stream)) + stream for start, stream in inputs]
+    handshake = [_STRUCTURED, _CONTEXT, _GO]
+    inputs = [(start, each) for start in (2, 3, 6) for each in replies]
+    inputs += [(start | _LISTING, [listed, _GO]) for start in range(5)]
+    inputs += [(0, [_GREETING, *handshake]), (1, handshake), (4, handshake[1:])]
+    return [
+        bytes([start]) + b"".join(struct.pack(">H", len(piece)) + piece for piece in pieces) for start, pieces in inputs
+    ]

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Damage to valid qcow2 images: the input says what is changed in which, and how.
 
+    1 byte            what is done with it
     1 byte            which image of seed_images.py
     then each edit:   1 byte kind, 2 bytes where, then the value: see _edit
 
@@ -11,13 +12,14 @@ ConfigError, BlockError, OSError.
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Sequence
 from typing import Final
 
 from fuzz.choices import Choices
 from fuzz.driving import drive
 from fuzz.seed_images import DATA_BYTE, seed_images
-from fuzz.using_image import use_image
+from fuzz.using_image import WAYS, use_image
 
 #: More would hardly leave an image.
 _MOST_EDITS: Final = 16
@@ -29,20 +31,22 @@ _FLIPS: Final = (1 << 63, 1 << 62, 1, 1 << 9, 1 << 8, 1 << 16, 1 << 56, 1 << 32,
 
 def fuzz_one(data: bytes) -> None:
     """Use the image that the edits in ``data`` leave."""
-    image = edited(data)
-    drive(lambda context: use_image(context, image))
+    image = edited(data[1:])
+    way = data[0] % WAYS if data else 0
+    drive(lambda context: use_image(context, image, way))
 
 
 def seeds() -> Sequence[bytes]:
     """An edit of each kind to each image."""
-    return [bytes([image, kind, 0, place]) + b"\x80" + bytes(7) for image in range(7) for kind, place in _SAMPLES]
-
-
-_SAMPLES: Final = tuple((kind, place) for kind in range(8) for place in (3, 7, 40))
+    samples = itertools.product(range(len(seed_images())), range(8), (3, 7, 40))
+    return [
+        bytes([number % WAYS, image, kind, 0, place]) + b"\x80" + bytes(7)
+        for number, (image, kind, place) in enumerate(samples)
+    ]
 
 
 def edited(data: bytes) -> bytes:
-    """The image."""
+    """The image that ``data``, without its first byte, is about."""
     choices = Choices(data)
     number = choices.number(1) % len(seed_images())
     image = bytearray(seed_images()[number])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Words of the tools' command lines: getopt_long, sizes and numbers, the options of the NBD tool, the I/O tool's arguments.
+"""Words of the tools' command lines: options as getopt_long finds them, sizes and numbers, what asyncemu-nbd takes.
 
     1 byte    which; the rest is the words, with zero bytes between
 

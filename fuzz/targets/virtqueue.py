@@ -4,7 +4,8 @@
     1 byte    log2 of the queue's size, and the features
     6 bytes   where the three areas are
     2 bytes   the available index
-    then      parts of memory: 2 bytes where, 1 byte length, the bytes; one part before each step of the device
+    1 byte    how many of the parts are written before the device begins, modulo 16
+    then      parts of memory: 2 bytes where, 1 byte length, the bytes; each other part before a step of the device
 
 May be raised: GuestError, which ends the queue.
 """
@@ -52,6 +53,8 @@ def fuzz_one(data: bytes) -> None:
     except GuestError:
         return
     memory.write(_BASE + available // 2 * 2 + 2, choices.take(2)[::-1].ljust(2, b"\0"))
+    for _ in range(choices.number(1) % 16):
+        _write_part(memory, choices)
     try:
         _serve(queue, memory, choices)
     except GuestError:
@@ -62,9 +65,7 @@ def _serve(queue: SplitQueue, memory: AddressSpace, choices: Choices) -> None:
     held: list[Chain] = []
     for step in range(_STEPS):
         if choices.left:
-            at = choices.below(_RAM_SIZE)
-            part = choices.take(choices.number(1))[: _RAM_SIZE - at]
-            memory.write(_BASE + at, part)
+            _write_part(memory, choices)
         chain = queue.pop()
         if chain is not None:
             held.append(chain)
@@ -84,6 +85,11 @@ def _serve(queue: SplitQueue, memory: AddressSpace, choices: Choices) -> None:
             queue.suppress_notifications()
 
 
+def _write_part(memory: AddressSpace, choices: Choices) -> None:
+    at = choices.below(_RAM_SIZE)
+    memory.write(_BASE + at, choices.take(choices.number(1))[: _RAM_SIZE - at])
+
+
 @functools.cache
 def _memory() -> AddressSpace:
     memory = AddressSpace()
@@ -99,11 +105,11 @@ def seeds() -> Sequence[bytes]:
     """A chain of two, an indirect one, and one that bites its tail."""
     areas = struct.pack(">HHH", 0, 0x1000, 0x2000)
     ring = _part(0x1004, struct.pack("<HH", 0, 1))
-    two = struct.pack("<QIHH", _BASE + 0x3000, 16, 1, 1) + struct.pack("<QIHH", _BASE + 0x3100, 64, 2, 0)
+    two = struct.pack("<QIHH", _BASE + 0x3200, 16, 1, 1) + struct.pack("<QIHH", _BASE + 0x3100, 64, 2, 0)
     indirect = struct.pack("<QIHH", _BASE + 0x3000, 32, 4, 0)
     loop = struct.pack("<QIHH", _BASE + 0x3000, 16, 1, 0)
     return [
-        bytes([kind]) + areas + b"\0\2" + ring + _part(0, table) + _part(0x3000, two)
+        bytes([kind]) + areas + b"\0\2\3" + ring + _part(0, table) + _part(0x3000, two)
         for kind in (0x03, 0x43, 0xC3)
         for table in (two, indirect, loop)
     ]

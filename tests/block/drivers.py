@@ -102,6 +102,16 @@ class Slow(FilterDriver[PassOptions], name="slow"):
         return 0
 
 
+class Reading(Pass, name="reading"):
+    """Reads in open, as an image format does."""
+
+    options_type = PassOptions
+
+    async def open(self) -> int:
+        await self.file.pread(0, 512)
+        return await super().open()
+
+
 class Twice(MemoryDisk, name="twice"):
     """Passes on what its parents have, to two children."""
 

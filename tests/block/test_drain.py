@@ -399,6 +399,34 @@ async def test_backend_removed_in_a_section_is_free(graph: BlockGraph) -> None:
             await backend.flush()
 
 
+async def test_node_that_is_being_opened_is_drained_when_it_is_open(graph: BlockGraph) -> None:
+    base = await add(graph, "watched-disk", "base")
+    memory(base).gate.clear()
+    opening = start(graph.context, add(graph, "reading", "top", file="base"))
+    section = DrainedSection([base])
+    beginning = start(graph.context, section.begin())
+    driver = base.parents[0].parent.driver  # type: ignore[attr-defined]
+    before = opening.done(), driver.drain_count
+    memory(base).gate.set()
+    top = await opening
+    await beginning
+    assert (before, counts(base, top)) == ((False, 0), [(1, 1), (1, 1)])
+    await section.end()
+    assert counts(base, top) == [(0, 0), (0, 0)]
+
+
+async def test_backend_whose_node_is_closed_lets_go_of_it(graph: BlockGraph) -> None:
+    node, _ = await overlay(graph)
+    backend = await use(node)
+    async with drained(node):
+        await graph.close()
+        inside = node.sections, backend.quiesced
+    with pytest.raises(BlockError, match="Cannot send after transport endpoint shutdown"):
+        await backend.pread(0, 1)
+    await backend.remove()
+    assert (inside, node.parents) == (([], 0), [])
+
+
 # ---- users of BlockBackends
 
 

@@ -203,6 +203,37 @@ async def test_insert_filter_that_may_not_stand_there_is_closed_again(graph: Blo
     await reader.remove()
 
 
+class SlowToResume:
+    """A user of a BlockBackend that takes its time to go on."""
+
+    def __init__(self) -> None:
+        self.gate = asyncio.Event()
+        self.resuming = asyncio.Event()
+
+    async def quiesce(self) -> None:
+        pass
+
+    async def resume(self) -> None:
+        self.resuming.set()
+        await self.gate.wait()
+
+
+async def test_insert_filter_cancelled_when_it_is_in_place_is_taken_out_again(graph: BlockGraph) -> None:
+    disk = await add(graph, "memory", "disk")
+    backend = await use(disk)
+    user = backend.user = SlowToResume()
+    inserting = start(graph.context, insert_filter(graph, disk, FILTER, "filter"))
+    await user.resuming.wait()
+    in_place = backend.node.name
+    inserting.cancel()
+    user.gate.set()
+    with pytest.raises(asyncio.CancelledError):
+        await inserting
+    assert (in_place, backend.node, picture(graph)) == ("filter", disk, {"disk": {}})
+    assert is_consistent(graph)
+    await backend.remove()
+
+
 async def test_remove_filter_what_is_below_stays(graph: BlockGraph) -> None:
     top = await add(graph, "pass", "top", file={"driver": "memory", "node-name": "disk"})
     backend = await use(top)

@@ -71,6 +71,26 @@ class Format(FilterDriver[FormatOptions], name="format"):
     children = (ChildSlot("file", ROLE_IMAGE),)
 
 
+class SlowToAbort(MemoryDisk, name="slow-to-abort"):
+    """Its reopening is not undone at once."""
+
+    options_type = MemoryDiskOptions
+
+    async def open(self) -> int:
+        self.aborting, self.may_abort = asyncio.Event(), asyncio.Event()
+        return await super().open()
+
+    async def prepare_reopen(self, options: BlockDriverOptions) -> Reopening | None:
+        return self
+
+    async def commit(self) -> None:
+        """See Reopening."""
+
+    async def abort(self) -> None:
+        self.aborting.set()
+        await self.may_abort.wait()
+
+
 class _Noting:
     def __init__(self, driver: Reopenable) -> None:
         self.driver = driver
@@ -182,6 +202,22 @@ async def test_reopen_writable_while_others_forbid_writes_is_refused(graph: Bloc
 
 
 # ---- several nodes
+
+
+async def test_reopen_refused_who_comes_meanwhile_sees_nothing_of_it(graph: BlockGraph) -> None:
+    """One node's driver takes its time to abort; the other one is as it was from the first."""
+    slow, node = await add(graph, "slow-to-abort", "slow"), await add(graph, "memory", "node")
+    assert isinstance(slow.driver, SlowToAbort)
+    writer = await use(node, "writer")
+    reopening = start(graph.context, reopen(graph, {node: {"read-only": True}, slow: {}}))
+    await slow.driver.aborting.wait()
+    reader = await use(node, "reader", PERM_CONSISTENT_READ)
+    assert (node.read_only, reopening.done()) == (False, False)
+    slow.driver.may_abort.set()
+    with pytest.raises(ConfigError, match="cannot support read-write users"):
+        await reopening
+    await writer.remove()
+    await reader.remove()
 
 
 async def test_reopen_several_prepares_from_above_and_commits_from_below(graph: BlockGraph, calls: list[str]) -> None:

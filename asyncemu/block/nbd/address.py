@@ -6,8 +6,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from asyncemu.errors import ConfigError
 
@@ -15,8 +14,7 @@ from asyncemu.errors import ConfigError
 _QUEUE_FULL_PAUSE: Final = 0.005
 
 
-@dataclass(frozen=True, slots=True)
-class InetAddress:
+class InetAddress(NamedTuple):
     """TCP. ``port`` may be a service's name."""
 
     host: str
@@ -27,8 +25,7 @@ class InetAddress:
         return f"{self.host}:{self.port}"
 
 
-@dataclass(frozen=True, slots=True)
-class UnixAddress:
+class UnixAddress(NamedTuple):
     """A Unix socket."""
 
     path: str

@@ -21,7 +21,8 @@ class BufferPool:
     __slots__ = ("_free", "_kept")
 
     def __init__(self) -> None:
-        self._free: dict[int, list[mmap.mmap]] = {}
+        #: Whole buffers by their size.
+        self._free: dict[int, list[memoryview]] = {}
         self._kept = 0
 
     def take(self, length: int) -> memoryview:
@@ -30,14 +31,21 @@ class BufferPool:
         free = self._free.get(size)
         if free:
             self._kept -= size
-            return memoryview(free.pop())[:length]
-        return memoryview(mmap.mmap(-1, size))[:length]
+            whole = free.pop()
+        else:
+            whole = memoryview(mmap.mmap(-1, size))
+        return whole if length == size else whole[:length]
 
     def give(self, view: memoryview) -> None:
         """Take back what ``take`` gave; nobody uses it any more."""
-        memory = view.obj
-        assert isinstance(memory, mmap.mmap)
+        memory: mmap.mmap = view.obj  # type: ignore[assignment]
         size = len(memory)
-        if self._kept + size <= MAX_KEPT:
-            self._kept += size
-            self._free.setdefault(size, []).append(memory)
+        if self._kept + size > MAX_KEPT:
+            return
+        self._kept += size
+        whole = view if len(view) == size else memoryview(memory)
+        free = self._free.get(size)
+        if free is None:
+            self._free[size] = [whole]
+        else:
+            free.append(whole)

@@ -20,6 +20,9 @@ from asyncemu.memory.buffers import Buffers
 #: What is sent: heads and data.
 Piece: TypeAlias = bytes | memoryview
 
+#: Bytes that the kernel keeps for a Unix socket (arbitrary; a few replies of clients that copy).
+_SEND_BUFFER: Final = 1 << 20
+
 #: Views in one system call: the kernel's limit.
 _IOV_MAX: Final = os.sysconf("SC_IOV_MAX")
 
@@ -65,6 +68,9 @@ class SocketChannel:
         if sock.family in (socket.AF_INET, socket.AF_INET6):
             # Replies must not wait for the acknowledgement of earlier ones.
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if sock.family == socket.AF_UNIX:
+            # The kernel's default holds less than one large reply: each would take two turns of both sides' loops.
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
         self.socket = sock
         self._sendmsg = sock.sendmsg
 

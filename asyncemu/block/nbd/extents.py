@@ -14,7 +14,6 @@ from typing import Final, Protocol
 from asyncemu.block.backend import BlockBackend
 from asyncemu.block.flags import STATUS_DATA, STATUS_ZERO
 from asyncemu.block.nbd.constants import BASE_ALLOCATION, QEMU_ALLOCATION_DEPTH, STATE_HOLE, STATE_ZERO
-from asyncemu.block.status import is_allocated_above
 
 #: Extents in one chunk: a mebibyte of them. QEMU: NBD_MAX_BLOCK_STATUS_EXTENTS.
 MAX_EXTENTS: Final = (1 << 20) // 8
@@ -94,7 +93,7 @@ class DepthSource:
     async def fill(self, extents: ExtentList, offset: int, length: int) -> None:
         """See MetadataSource."""
         for count in itertools.count(1):
-            depth, known = await is_allocated_above(self._backend.node, None, offset, length)
+            depth, known = await self._backend.allocation_depth(offset, length)
             if not known or not extents.add(known, depth) or known == length:
                 return
             offset += known

@@ -16,7 +16,7 @@ from typing import Final
 
 from asyncemu.block.nbd.buffer_pool import BufferPool
 from asyncemu.block.nbd.channel import Channel, Piece, behind
-from asyncemu.block.nbd.constants import CMD_DISC, CMD_READ, CMD_WRITE, MAX_REQUESTS
+from asyncemu.block.nbd.constants import CMD_DISC, CMD_WRITE, MAX_REQUESTS
 from asyncemu.block.nbd.export import NbdExport
 from asyncemu.block.nbd.server_negotiation import ServerNegotiation
 from asyncemu.block.nbd.server_requests import ClientGone, RequestHandler
@@ -49,7 +49,7 @@ class ServerConnection:
         terms = Terms(negotiation.export.size, export.read_only, structured, bool(contexts))
         self._pool = BufferPool()
         self._parser = RequestParser(terms, self._pool.take, rest=negotiation.rest(), peer=peer)
-        self._handler = RequestHandler(export, contexts, structured, self._pool, self)
+        self._handle = RequestHandler(export, contexts, structured, self._pool, self).handle
         self._in_flight = 0
         self._bytes = 0
         #: Too much is in flight: the end of a request goes on.
@@ -104,6 +104,7 @@ class ServerConnection:
 
     def _go_on(self) -> None:
         """Take requests and receive, until nothing is there, or enough was done."""
+        parser = self._parser
         try:
             for _ in range(_STEPS_A_TURN):
                 if self._stopping:
@@ -112,10 +113,11 @@ class ServerConnection:
                     self._paused = True
                     self._watch()
                     return
-                incoming = self._parser.next()
+                incoming = parser.next() if parser.midway else None
                 if incoming is not None:
                     self._begin(incoming)
-                elif not self._receive():
+                elif self._emptied or not self._receive():
+                    self._watch()
                     return
         except ProtocolError as error:
             self._lose(error.problem)
@@ -125,25 +127,22 @@ class ServerConnection:
     def _receive(self) -> bool:
         """Has something come?"""
         channel = self._channel
-        if not self._emptied:
-            target = self._parser.buffer()
-            try:
-                count = channel.receive(Buffers((target,)))
-            except BlockingIOError:
-                pass
-            except OSError as error:
-                self._lose(error.strerror or str(error))
-                return False
-            else:
-                if count:
-                    self._parser.received(count)
-                    self._emptied = count < len(target) and not channel.has_unread
-                    return True
-                self.reason = _END_OF_FILE
-                self._stopping = True
-                self._end_if_idle()
-        self._watch()
-        return False
+        target = self._parser.buffer()
+        try:
+            count = channel.receive(Buffers((target,)))
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            self._lose(error.strerror or str(error))
+            return False
+        if not count:
+            self.reason = _END_OF_FILE
+            self._stopping = True
+            self._end_if_idle()
+            return False
+        self._parser.received(count)
+        self._emptied = count < len(target) and not channel.has_unread
+        return True
 
     def _begin(self, incoming: Incoming) -> None:
         kind = incoming.request.type
@@ -152,34 +151,33 @@ class ServerConnection:
             self._watch()
             self._end_if_idle()
             return
-        size = incoming.request.length if kind in (CMD_READ, CMD_WRITE) and incoming.refusal is None else 0
         self._in_flight += 1
-        self._bytes += size
-        start(self.context, self._serve(incoming, size))
+        if kind <= CMD_WRITE:
+            self._bytes += incoming.request.length
+        start(self.context, self._handle(incoming))
 
-    async def _serve(self, incoming: Incoming, size: int) -> None:
-        try:
-            await self._handler.handle(incoming)
-        except ClientGone:
-            pass
-        except BaseException:
-            # A bug of ours: without the reply the client would wait for ever.
-            self._lose("internal error")
-            raise
-        finally:
-            self._in_flight -= 1
-            self._bytes -= size
-            refusal = incoming.refusal
-            if refusal is not None and refusal.fatal:
-                # Its data follow, and there is no telling where they end that we would wait for.
-                self._lose(refusal.message)
-            elif self._stopping:
-                self._end_if_idle()
-            elif self._paused:
-                self._paused = False
-                self._later.schedule()
+    # ---- for the handler
 
-    # ---- replies
+    @home
+    def done(self, incoming: Incoming) -> None:
+        """See Replies."""
+        request, _, refusal = incoming
+        self._in_flight -= 1
+        if request.type <= CMD_WRITE:
+            self._bytes -= request.length
+        if refusal is not None and refusal.fatal:
+            # Its data follow, and there is no telling where they end that we would wait for.
+            self._lose(refusal.message)
+        elif self._stopping:
+            self._end_if_idle()
+        elif self._paused:
+            self._paused = False
+            self._later.schedule()
+
+    @home
+    def hang_up(self, reason: str) -> None:
+        """See Replies."""
+        self._lose(reason)
 
     @home
     def send(self, pieces: Sequence[Piece]) -> asyncio.Future[None] | None:
@@ -195,7 +193,7 @@ class ServerConnection:
             except OSError as error:
                 self._lose(error.strerror or str(error))
                 raise ClientGone from error
-            if sent == sum(map(len, pieces)) and not self._channel.has_unsent:
+            if sent == (len(pieces[0]) if len(pieces) == 1 else sum(map(len, pieces))) and not self._channel.has_unsent:
                 return None
         future: asyncio.Future[None] = self.context.loop.create_future()
         self._outgoing.append((behind(pieces, sent), future))

@@ -121,6 +121,7 @@ class RequestParser:
         self, terms: Terms, allocate: Callable[[int], memoryview], *, rest: bytes = b"", peer: str = "client"
     ) -> None:
         self.terms = terms
+        self._size = terms.size
         self._allocate = allocate
         self._peer = peer
         # Room for what the handshake has left behind, which may be more than we ever receive at once.
@@ -139,8 +140,8 @@ class RequestParser:
 
     @property
     def midway(self) -> bool:
-        """Would the end of the stream cut something in two?"""
-        return self._incomplete is not None or self._start != self._end
+        """Has something begun that is not all there, or is there something that ``next`` has not given yet?"""
+        return self._start != self._end or self._incomplete is not None
 
     def buffer(self) -> memoryview:
         """Where the next bytes of the stream go; never empty once ``next`` has given None."""
@@ -179,8 +180,12 @@ class RequestParser:
             raise ProtocolError(self._peer, self._offset, str(error)) from None
         start += REQUEST.size
         self._offset += REQUEST.size
-        refusal = check_request(request, self.terms)
-        if request.type != CMD_WRITE or (refusal is not None and refusal.fatal):
+        flags, kind, _, offset, length = request
+        if not flags and kind == CMD_READ and length <= MAX_BUFFER_SIZE and offset + length <= self._size:
+            refusal = None  # what ``check_request`` finds, too: nothing is asked for as often
+        else:
+            refusal = check_request(request, self.terms)
+        if kind != CMD_WRITE or (refusal is not None and refusal.fatal):
             if start == end:
                 self._start = self._end = 0
             else:

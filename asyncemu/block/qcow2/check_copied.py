@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from asyncemu.block.qcow2.image import Image
 
 #: As in check_tables.py.
-_FURTHER_BYTES: Final = 64 << 20
+_FURTHER_BYTES: Final = 16 << 20
 
 
 class CopiedFlags:

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 #: Bytes of extra data that entries of a version 3 image have at least: vm_state_size and disk_size.
 _LEAST_EXTRA_DATA = 16
+#: Bytes read ahead (arbitrary: some hundred entries).
+_AT_ONCE = 64 << 10
 
 
 async def check_snapshot_table(image: Image, report: Report) -> None:
@@ -82,10 +84,27 @@ def _check_place(image: Image, report: Report, offset: int, count: int) -> None:
         raise CheckStopped(errno.EINVAL)
 
 
+class _Window:
+    """Reads ahead: entries are small, and a header may claim MAX_SNAPSHOTS of them."""
+
+    def __init__(self, image: Image) -> None:
+        self._file = image.file
+        self._start = 0
+        self._data = bytearray()
+
+    async def read(self, offset: int, length: int) -> bytearray:
+        """``length`` bytes; those past the end of the file are zero."""
+        at = offset - self._start
+        if not 0 <= at <= len(self._data) - length:
+            self._start, at = offset, 0
+            self._data = await self._file.pread(offset, max(length, _AT_ONCE))
+        return self._data[at : at + length]
+
+
 async def _read_leniently(image: Image, report: Report, offset: int, count: int) -> tuple[SnapshotTable, int]:
     """The table without what makes it too large, and how many entries have been shortened."""
     table = SnapshotTable(offset if count else 0)
-    read, position, stored, shortened = image.file.pread, offset, 0, 0
+    read, position, stored, shortened = _Window(image).read, offset, 0, 0
     while len(table.snapshots) < count:
         number, start = len(table.snapshots), position
         head = bytearray(await read(position, ENTRY_HEAD))

@@ -43,7 +43,7 @@ L1_RESERVED: Final = 0x7F00_0000_0000_01FF
 L2_RESERVED: Final = 0x3F00_0000_0000_01FE
 
 #: Bytes of tables that may be read beyond what a sound image of the file's size has.
-_FURTHER_BYTES: Final = 64 << 20
+_FURTHER_BYTES: Final = 16 << 20
 
 
 class _Found(NamedTuple):

@@ -6,7 +6,7 @@ Thin: the image itself is image.py, which lists its parts; opening.py makes it o
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from asyncemu.block.child import BlockChild
@@ -180,6 +180,15 @@ class Qcow2Driver(BlockDriver[Qcow2Options], name="qcow2"):
 
         await change_backing_file(self.image, backing_file, backing_format)
         self.backing_file, self.backing_format = backing_file, backing_format
+
+    async def amend(self, options: Mapping[str, str], progress: Progress, force: bool) -> None:
+        from asyncemu.block.qcow2.amend import amend
+
+        async with drained(self.node):
+            try:
+                await amend(self.image, options, progress)
+            finally:
+                self.node.set_size(self.image.header.size)
 
     # ---- snapshots
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 async def rebuild_refcounts(image: Image, counts: ReferenceCounts, report: Report) -> None:
     """The image uses them from now on. Raises CheckStopped."""
     image.refcounts.cache.forget_all()
-    blocks, table_at, table = _plan(counts, report)
+    blocks, table_at, table = plan_refcounts(counts, report)
     bits = image.geometry.cluster_bits
     what = "ERROR writing refblock"
     try:
@@ -53,7 +53,7 @@ async def rebuild_refcounts(image: Image, counts: ReferenceCounts, report: Repor
     image.overlap.forget()
 
 
-def _plan(counts: ReferenceCounts, report: Report) -> tuple[dict[int, int], int, array[int]]:
+def plan_refcounts(counts: ReferenceCounts, report: Report) -> tuple[dict[int, int], int, array[int]]:
     """Where each block goes (index → cluster), where the table goes, and what is in it. They are counted, too."""
     geometry = counts.geometry
     blocks: dict[int, int] = {}

@@ -48,13 +48,15 @@ class Codec(Protocol[PayloadT]):
 class Table(Generic[PayloadT]):
     """One table, at ``offset`` bytes of the file."""
 
-    __slots__ = ("changed_end", "changed_start", "offset", "payload", "used", "writing")
+    __slots__ = ("changed_end", "changed_start", "new", "offset", "payload", "used", "writing")
 
     def __init__(self, offset: int, payload: PayloadT) -> None:
         self.offset = offset
         self.payload = payload
-        #: Since the cache last looked for one to give up.
-        self.used = True
+        #: Again, since the cache last looked for one to give up: that it was used once says little.
+        self.used = False
+        #: Since the last ``drop_unused``.
+        self.new = True
         #: Bytes of the table that differ from the file: [start, end).
         self.changed_start = self.changed_end = 0
         #: Is a copy on its way to the file?
@@ -205,7 +207,7 @@ class TableCache(Generic[PayloadT]):
     def drop_unused(self) -> None:
         """Give up what has not been used since the last call. QEMU: qcow2_cache_clean_unused."""
         for offset, table in list(self.tables.items()):
-            if table.used or table.writing or table.changed:
-                table.used = False
+            if table.used or table.new or table.writing or table.changed:
+                table.used = table.new = False
             else:
                 del self.tables[offset]

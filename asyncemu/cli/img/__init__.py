@@ -2,7 +2,7 @@
 """``python -m asyncemu img``, asyncemu-img: a disk image tool with qemu-img's command line. One file a command.
 
 A command's module has ``SHORT`` and ``LONG``, its options as OptionScanner takes them, and
-``command(arguments) -> exit status``. ``program`` chooses.
+``command(argv) -> exit status``, with its own name as ``argv[0]``. ``program`` chooses.
 """
 
 from __future__ import annotations

@@ -42,9 +42,9 @@ _FOR_CREATION: Final = frozenset(
 )
 
 
-def command(words: Sequence[str]) -> int:
+def command(argv: Sequence[str]) -> int:
     """Do it; the exit status."""
-    arguments = Arguments(words, SHORT, LONG)
+    arguments = Arguments(argv, SHORT, LONG)
     given: dict[str, str] = {}
     texts: list[str] = []
     for option, argument in arguments:
@@ -78,7 +78,6 @@ def command(words: Sequence[str]) -> int:
                 print_amend_help(type(driver))
                 return 0
             options = _checked(type(driver), texts)
-            progress.report(0)
             await driver.amend(options, progress.of, "force" in given)
             progress.report(1)
         return 0
@@ -95,7 +94,8 @@ def _checked(driver: type[BlockDriver[Any]], texts: Sequence[str]) -> dict[str, 
         if name in _FOR_CREATION and options.knows(name):
             hint = "This option is only supported for image creation"
             raise ToolError(f"Invalid parameter '{name}'", hint=hint)
-        options.set(name, value)
+        if not name.startswith("encrypt."):  # those of keys, which the driver has words for
+            options.set(name, value)
         found[name] = value
     return found
 

@@ -56,9 +56,9 @@ class Load(NamedTuple):
     drains: bool
 
 
-def command(words: Sequence[str]) -> int:
+def command(argv: Sequence[str]) -> int:
     """Measure; the exit status."""
-    arguments = Arguments(words, SHORT, LONG)
+    arguments = Arguments(argv, SHORT, LONG)
     given: dict[str, str] = {}
     cache = CACHE_MODES["writeback"]
     for option, argument in arguments:

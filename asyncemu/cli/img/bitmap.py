@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from typing import Final
 
 from asyncemu.cli.img.options import HELP, IMAGE_OPTS, OBJECT, Arguments
-from asyncemu.cli.img.program import usage_error
 from asyncemu.cli.tools.failure import ToolError
 from asyncemu.cli.tools.getopt_long import NO_ARGUMENT, REQUIRED_ARGUMENT
 from asyncemu.cli.tools.opening import ImageArgument, open_image
@@ -28,9 +27,9 @@ LONG: Final = {
 }
 
 
-def command(words: Sequence[str]) -> int:
+def command(argv: Sequence[str]) -> int:
     """Refuse; the exit status."""
-    arguments = Arguments(words, SHORT, LONG)
+    arguments = Arguments(argv, SHORT, LONG)
     given: dict[str, str] = {}
     actions: list[str] = []
     for option, argument in arguments:
@@ -49,7 +48,7 @@ def command(words: Sequence[str]) -> int:
         raise ToolError("Merge bitmap source file only supported with --merge")
     names = arguments.rest
     if len(names) != 2:
-        raise usage_error("Expecting filename and bitmap name")
+        raise ToolError("Expecting filename and bitmap name")
     filename, bitmap = names
     image_argument = ImageArgument(filename, given.get("f"), image_opts="image-opts" in given, writable=True)
 

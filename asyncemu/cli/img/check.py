@@ -47,9 +47,9 @@ LONG: Final = {
 UNSUPPORTED: Final = 63
 
 
-def command(words: Sequence[str]) -> int:
+def command(argv: Sequence[str]) -> int:
     """Look, repair; the exit status."""
-    arguments = Arguments(words, SHORT, LONG)
+    arguments = Arguments(argv, SHORT, LONG)
     given: dict[str, str] = {}
     for option, argument in arguments:
         if option == "r" and argument not in ("leaks", "all"):

@@ -41,9 +41,9 @@ LONG: Final = {**HELP, **OBJECT, **IMAGE_OPTS}
 _PIECE: Final = 2 << 20
 
 
-def command(words: Sequence[str]) -> int:
+def command(argv: Sequence[str]) -> int:
     """Do it; the exit status."""
-    arguments = Arguments(words, SHORT, LONG)
+    arguments = Arguments(argv, SHORT, LONG)
     given: dict[str, str] = {}
     rate = 0
     for option, argument in arguments:

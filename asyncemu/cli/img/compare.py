@@ -33,12 +33,15 @@ class Mismatch(Exception):
     """They differ; ``str`` says where."""
 
 
-def command(words: Sequence[str]) -> int:
+def command(argv: Sequence[str]) -> int:
     """Compare them; the exit status."""
-    arguments = Arguments(words, SHORT, LONG)
+    arguments = Arguments(argv, SHORT, LONG)
     given = dict(arguments)
-    cache = cache_mode(given.get("T", "writeback"), "source cache")
     names = arguments.rest
+    try:
+        cache = cache_mode(given.get("T", "writeback"), "source cache")
+    except ToolError as error:
+        raise ToolError(*error.messages, status=2) from error
     if len(names) != 2:
         raise usage_error("Expecting two image file names")
     formats = (given.get("f"), given.get("F"))

@@ -106,10 +106,7 @@ class Conversion:
             await file.truncate(-(-file.size // SECTOR) * SECTOR)
 
     async def _count(self) -> None:
-        """How much there is to do, for who wants to see it done."""
-        if not self._options.progress or self._options.quiet:
-            self._total = self._source.size
-            return
+        """How much there is to do, for who wants to see it done: SIGUSR1 may ask at any time."""
         offset = 0
         while offset < self._source.size:
             piece = await self._find(offset)

@@ -16,9 +16,9 @@ from asyncemu.cli.tools.progress import ProgressLine
 from asyncemu.cli.tools.runner import ToolSession, run_tool
 
 
-def command(words: Sequence[str]) -> int:
+def command(argv: Sequence[str]) -> int:
     """Copy; the exit status."""
-    options = parse(words)
+    options = parse(argv)
     if any(has_help(text) for text in options.creation):
         if options.target_format is not None:
             print_creation_help(options.target_format, options.target)
@@ -55,5 +55,6 @@ async def _open_source(session: ToolSession, options: ConvertOptions, name: str)
         image_opts=options.image_opts,
         cache=options.source_cache(),
         force_share=options.force_share,
+        exclusive=True,
     )
     return await open_image(session, argument)

@@ -80,9 +80,9 @@ class ConvertOptions:
         return cache_mode(self.source_cache_text, "source cache")
 
 
-def parse(words: Sequence[str]) -> ConvertOptions:
+def parse(argv: Sequence[str]) -> ConvertOptions:
     """ToolError: they make no sense."""
-    arguments = Arguments(words, SHORT, LONG)
+    arguments = Arguments(argv, SHORT, LONG)
     options = ConvertOptions()
     options.objects = arguments.objects
     skips_broken = False

@@ -23,9 +23,9 @@ SHORT: Final = ":F:b:f:ho:qu"
 LONG: Final = {**HELP, **OBJECT}
 
 
-def command(words: Sequence[str]) -> int:
+def command(argv: Sequence[str]) -> int:
     """Make it; the exit status."""
-    arguments = Arguments(words, SHORT, LONG)
+    arguments = Arguments(argv, SHORT, LONG)
     given: dict[str, str] = {}
     option_texts: list[str] = []
     for option, argument in arguments:

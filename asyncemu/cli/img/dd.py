@@ -36,9 +36,9 @@ class Operands(NamedTuple):
     skip: int = 0
 
 
-def command(words: Sequence[str]) -> int:
+def command(argv: Sequence[str]) -> int:
     """Copy; the exit status."""
-    arguments = Arguments(words, SHORT, LONG)
+    arguments = Arguments(argv, SHORT, LONG)
     given = dict(arguments)
     operands = _operands(arguments.rest)
     source_argument = ImageArgument(

@@ -40,9 +40,9 @@ LONG: Final = {
 _MODE: Final = OpenMode(open_backing=False, no_io=True)
 
 
-def command(words: Sequence[str]) -> int:
+def command(argv: Sequence[str]) -> int:
     """Print it; the exit status."""
-    arguments = Arguments(words, SHORT, LONG)
+    arguments = Arguments(argv, SHORT, LONG)
     given = dict(arguments)
     argument = ImageArgument(
         arguments.one_image(),

@@ -65,9 +65,9 @@ class MapEntry(NamedTuple):
         return self.offset + self.length == following.offset
 
 
-def command(words: Sequence[str]) -> int:
+def command(argv: Sequence[str]) -> int:
     """Print it; the exit status."""
-    arguments = Arguments(words, SHORT, LONG)
+    arguments = Arguments(argv, SHORT, LONG)
     given: dict[str, str] = {}
     start, most = 0, None
     for option, argument in arguments:

@@ -31,9 +31,9 @@ LONG: Final = {
 }
 
 
-def command(words: Sequence[str]) -> int:
+def command(argv: Sequence[str]) -> int:
     """Print it; the exit status."""
-    scanner = OptionScanner(words, SHORT, LONG)
+    scanner = OptionScanner(argv[1:], SHORT, LONG)
     objects = UserObjects()
     given: dict[str, str] = {}
     option_texts: list[str] = []

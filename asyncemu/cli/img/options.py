@@ -22,13 +22,13 @@ OUTPUT: Final = {"output": (REQUIRED_ARGUMENT, "output")}
 
 
 class Arguments:
-    """The command line of one command. Iterate for its options, then take ``rest``.
+    """The command line of one command, whose name is ``argv[0]``. Iterate for its options, then take ``rest``.
 
     ``--help`` and ``--object``, which mean the same everywhere, are dealt with here.
     """
 
-    def __init__(self, words: Sequence[str], short: str, long: Mapping[str, tuple[int, str]]) -> None:
-        self._scanner = OptionScanner(words, short, long)
+    def __init__(self, argv: Sequence[str], short: str, long: Mapping[str, tuple[int, str]]) -> None:
+        self._scanner = OptionScanner(argv[1:], short, long, argv[0])
         #: What ``--object`` has defined so far.
         self.objects = UserObjects()
 

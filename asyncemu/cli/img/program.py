@@ -57,7 +57,7 @@ def bad_option(error: BadOption) -> ToolError:
 def _run(argv: list[str]) -> int:
     if len(argv) < 2:
         raise usage_error("Not enough arguments")
-    scanner = OptionScanner(argv[1:], _SHORT, _LONG)
+    scanner = OptionScanner(argv[1:], _SHORT, _LONG, argv[0])
     try:
         for option, _ in scanner:
             if option == "h":
@@ -81,5 +81,5 @@ def _run(argv: list[str]) -> int:
         raise usage_error(f"Command not found: {name}")
     # "map" and "dd" are no names to shadow: the modules have the command's name behind the package's.
     module: Any = importlib.import_module(f"asyncemu.cli.img.{name}")
-    status: int = module.command(rest[1:])
+    status: int = module.command(rest)
     return status

@@ -42,9 +42,9 @@ class Change(NamedTuple):
     force_share: bool
 
 
-def command(words: Sequence[str]) -> int:
+def command(argv: Sequence[str]) -> int:
     """Do it; the exit status."""
-    arguments = Arguments(words, SHORT, LONG)
+    arguments = Arguments(argv, SHORT, LONG)
     given = dict(arguments)
     quiet, unsafe = "q" in given, "u" in given
     filename = arguments.one_image()

@@ -29,15 +29,15 @@ LONG: Final = {
 _MODES: Final = ("off", "metadata", "falloc", "full")
 
 
-def command(words: Sequence[str]) -> int:
+def command(argv: Sequence[str]) -> int:
     """Do it; the exit status."""
-    if not words:
+    if len(argv) < 2:
         raise usage_error("Not enough arguments")
     # Taken away first: "-1M" is no option.
-    *words, size_text = words
-    if not words:
+    *argv, size_text = argv
+    if len(argv) < 2:
         _only_help(size_text)
-    arguments = Arguments(words, SHORT, LONG)
+    arguments = Arguments(argv, SHORT, LONG)
     given: dict[str, str] = {}
     for option, argument in arguments:
         if option == "preallocation" and argument not in _MODES:

@@ -27,9 +27,9 @@ LONG: Final = {**HELP, **OBJECT, **IMAGE_OPTS, **FORCE_SHARE}
 _LONGEST_NAME: Final = 255
 
 
-def command(words: Sequence[str]) -> int:
+def command(argv: Sequence[str]) -> int:
     """Do it; the exit status."""
-    arguments = Arguments(words, SHORT, LONG)
+    arguments = Arguments(argv, SHORT, LONG)
     given: dict[str, str] = {}
     action, name = "", ""
     for option, argument in arguments:

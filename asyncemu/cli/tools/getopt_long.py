@@ -33,10 +33,13 @@ class OptionScanner:
 
     ``short`` is getopt(3)'s string (``"hf:r::"``); with a leading ``+`` options end at the first other argument.
     ``long`` maps names to how they take an argument and to the name that is reported: ``{"output": (1, "output")}``, or
-    the letter of the short option that means the same.
+    the letter of the short option that means the same. ``argument_zero`` is what stands before ``words``.
     """
 
-    def __init__(self, words: Sequence[str], short: str, long: Mapping[str, tuple[int, str]]) -> None:
+    def __init__(
+        self, words: Sequence[str], short: str, long: Mapping[str, tuple[int, str]], argument_zero: str = ""
+    ) -> None:
+        self._argument_zero = argument_zero
         self._words = list(words)
         self._in_order = short.startswith("+") or "POSIXLY_CORRECT" in os.environ
         self._short = short.lstrip("+:")
@@ -141,7 +144,7 @@ class OptionScanner:
         return letter, argument
 
     def _bad(self, message: str, *, missing: bool = False) -> BadOption:
-        return BadOption(message, self._words[self._index - 1] if self._index else "", missing=missing)
+        return BadOption(message, self._words[self._index - 1] if self._index else self._argument_zero, missing=missing)
 
 
 def _is_other(word: str) -> bool:

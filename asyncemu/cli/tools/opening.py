@@ -17,6 +17,7 @@ from asyncemu.block.flags import (
     PERM_CONSISTENT_READ,
     PERM_RESIZE,
     PERM_WRITE,
+    PERM_WRITE_UNCHANGED,
     STATUS_ALLOCATED,
     STATUS_ZERO,
 )
@@ -50,6 +51,8 @@ class ImageArgument(NamedTuple):
     resizable: bool = False
     #: ``-U``: others may write meanwhile.
     force_share: bool = False
+    #: Nobody else may write meanwhile, whatever its format can live with.
+    exclusive: bool = False
     mode: OpenMode = OpenMode()
     #: Further options of the node: ``{"discard": "unmap"}``.
     options: tuple[tuple[str, object], ...] = ()
@@ -104,12 +107,7 @@ async def open_image(session: ToolSession, argument: ImageArgument) -> Image:
         raise ToolError("--image-opts and --format are mutually exclusive")
     try:
         node = await session.graph.add_table(image_table(argument), "image", argument.mode)
-        permissions = PERM_CONSISTENT_READ
-        if argument.writable:
-            permissions |= PERM_WRITE
-        if argument.resizable:
-            permissions |= PERM_RESIZE
-        backend = BlockBackend("", session.context, permissions, PERM_ALL)
+        backend = BlockBackend("", session.context, *_permissions(argument))
         try:
             await backend.insert(node)
         except BaseException:
@@ -122,6 +120,16 @@ async def open_image(session: ToolSession, argument: ImageArgument) -> Image:
     if getattr(node.driver, "probed", False) and not node.read_only:
         warn_of_guess(filename_of(node))
     return Image(argument.text, backend, FUA if argument.cache.writethrough else 0)
+
+
+def _permissions(argument: ImageArgument) -> tuple[int, int]:
+    """What the tool does with it, and what it leaves to others. QEMU: blk_new_open."""
+    permissions = 0
+    if not argument.mode.no_io:
+        permissions |= PERM_CONSISTENT_READ | (PERM_WRITE if argument.writable else 0)
+    if argument.resizable:
+        permissions |= PERM_RESIZE
+    return permissions, PERM_CONSISTENT_READ | PERM_WRITE_UNCHANGED if argument.exclusive else PERM_ALL
 
 
 def warn_of_guess(filename: str) -> None:

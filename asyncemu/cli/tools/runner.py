@@ -79,11 +79,26 @@ async def _run(main: ToolMain, objects: UserObjects, loop: asyncio.AbstractEvent
     try:
         session = ToolSession(context, objects)
         try:
-            return await main(session)
-        finally:
+            status = await main(session)
+        except (AsyncemuError, OSError) as error:
+            # Said first: closing may have something to say, too.
+            status = fail(error)
+        except BaseException:
             await session.graph.close()
+            raise
+        return await _close(session.graph) or status
     finally:
         context.close()
+
+
+async def _close(graph: BlockGraph) -> int:
+    """Close all images; 1 when what was written to one of them may be lost."""
+    status = 0
+    try:
+        await graph.close()
+    except* (AsyncemuError, OSError) as errors:
+        status = fail(errors)
+    return status
 
 
 class _Complaints(logging.Handler):

@@ -47,8 +47,8 @@ def parse_size(text: str, default_unit: str = "B") -> int:
         size = int(found["hexadecimal"], 16) * scale
     else:
         size = int(found["whole"]) * scale
-        # Beyond 17 digits a double has no more; QEMU makes one of the fraction.
-        fraction = int(float("0." + (found["fraction"] or "0")) * (1 << 64))
+        # QEMU makes a double of the fraction, which has no more than 17 digits, and of that 64 bits, where 1 is 0.
+        fraction = int(float("0." + (found["fraction"] or "0")) * (1 << 64)) & ((1 << 64) - 1)
         if scale == 1 and fraction:
             raise NotASize(text)
         size += (fraction * scale + (1 << 63)) >> 64

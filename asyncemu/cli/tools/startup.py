@@ -20,12 +20,7 @@ def run_script(main: Callable[[list[str]], int]) -> NoReturn:
     """Run ``main(argv)`` as this process's only business, and exit."""
     prepare_process()
     status = main(sys.argv)
-    from asyncemu.cli.tools.report import discard_output
-
-    try:
-        sys.stdout.flush()
-    except OSError:
-        discard_output()
+    sys.stdout.flush()
     try:
         sys.stderr.flush()
     except OSError:
@@ -42,6 +37,9 @@ def prepare_process() -> None:
     from asyncemu.cli.standard_streams import open_standard_descriptors
 
     open_standard_descriptors()
+    from asyncemu.cli.tools.output import open_stdout
+
+    open_stdout()
     # SIGINT ends the process as it ends QEMU's tools: at once, and by the signal, so that a shell script ends, too.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 

@@ -22,27 +22,28 @@ class Ended(NamedTuple):
     errors: str
 
 
-async def run(*command: str | Path, input: str = "") -> Ended:
+async def run(*command: str | Path) -> Ended:
     """Run it to its end."""
     process = await asyncio.create_subprocess_exec(
         *map(str, command),
-        stdin=asyncio.subprocess.PIPE,
+        stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
     try:
-        output, errors = await asyncio.wait_for(process.communicate(input.encode()), TIMEOUT)
+        output, errors = await asyncio.wait_for(process.communicate(), TIMEOUT)
     except BaseException:
-        process.kill()
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
         await process.wait()
         raise
     assert process.returncode is not None
     return Ended(process.returncode, output.decode(errors="replace"), errors.decode(errors="replace"))
 
 
-async def output_of(*command: str | Path, input: str = "") -> str:
+async def output_of(*command: str | Path) -> str:
     """Run it: it must succeed."""
-    ended = await run(*command, input=input)
+    ended = await run(*command)
     assert ended.code == 0, ended
     return ended.output
 

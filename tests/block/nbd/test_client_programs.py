@@ -180,8 +180,8 @@ async def test_errors_of_the_server_are_those_of_the_request(graph: BlockGraph, 
 
 async def test_requests_of_many_megabytes_are_split(graph: BlockGraph, tmp_path: Path) -> None:
     socket = tmp_path / "server.sock"
-    async with running(*nbdkit(socket, "memory", "80M")), opened(graph, socket) as backend:
-        data = random.Random(1).randbytes(70 * MIB)
+    async with running(*nbdkit(socket, "memory", "48M")), opened(graph, socket) as backend:
+        data = random.Random(1).randbytes(40 * MIB)
         await backend.pwrite(512, data)
         assert await backend.pread(512, len(data)) == data
 

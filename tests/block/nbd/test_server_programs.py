@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from asyncemu.plugins import names
 from tests.block.nbd.conftest import Serve
 from tests.block.nbd.programs import libnbd, output_of, run
 
@@ -142,7 +141,30 @@ print(chunks)
     ]
 
 
-@pytest.mark.skipif("qcow2" not in names("blockdev"), reason="no format here has layers")
+async def test_libnbd_reads_what_it_has_zeroed_as_a_hole(serve: Serve, sparse: Path) -> None:
+    served = await serve(table=raw(sparse))
+    script = """
+h.connect_uri(args[0])
+def chunks(offset, length):
+    found = []
+    h.pread_structured(length, offset, lambda data, offset, status, error: found.append((offset, len(data), status)))
+    return found
+print(chunks(0, 8192))
+h.zero(4096, 4096)
+print(chunks(0, 12288))
+h.trim(65536, 65536)
+print(chunks(65536, 65536))
+h.pwrite(b"a" * 4096, 4096)
+print(chunks(0, 12288))
+"""
+    assert (await libnbd(script, served.uri())).splitlines() == [
+        "[(0, 8192, 1)]",
+        "[(0, 4096, 1), (4096, 4096, 2), (8192, 4096, 1)]",
+        "[(65536, 65536, 2)]",
+        "[(0, 12288, 1)]",
+    ]
+
+
 async def test_libnbd_sees_the_layers_of_a_chain(serve: Serve, tmp_path: Path) -> None:
     base, top = tmp_path / "base.qcow2", tmp_path / "top.qcow2"
     await output_of("qemu-img", "create", "-f", "qcow2", base, "1M")
@@ -181,6 +203,7 @@ h.shutdown()
     assert served.reports == []
 
 
+@pytest.mark.slow
 async def test_sixteen_clients_at_once_lose_nothing(serve: Serve, tmp_path: Path) -> None:
     disk = tmp_path / "disk.raw"
     disk.write_bytes(bytes(16 * MIB))

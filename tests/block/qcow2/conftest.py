@@ -21,7 +21,7 @@ from asyncemu.block.qcow2.image import Image
 from asyncemu.memory.buffers import Buffers
 
 
-def qemu_img(*arguments: str | Path) -> str:
+def qemu_img(*arguments: str | Path | int) -> str:
     """Output of qemu-img; AssertionError when it fails."""
     ended = subprocess.run(["qemu-img", *map(str, arguments)], capture_output=True, text=True, timeout=60, check=False)
     assert ended.returncode == 0, f"qemu-img {arguments}: {ended.returncode} {ended.stdout} {ended.stderr}"

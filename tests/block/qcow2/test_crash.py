@@ -8,6 +8,7 @@ import itertools
 import random
 import subprocess
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -50,14 +51,17 @@ FORMS: dict[str, dict[str, Any]] = {
 
 @dataclass
 class Request:
-    """``begin`` and ``end`` count the disk's events; ``value``: each of its bytes, None: a flush."""
+    """``began`` and ``ended`` count the disk's events, ``order`` and ``ended_order`` what the guest did: several things
+    may happen between two events. ``value``: each of its bytes, None: a flush."""
 
-    begin: int
+    began: int
+    order: int
     first: int
     last: int
     value: int | None
     may_stay: bool = False
-    end: int | None = None
+    ended: int | None = None
+    ended_order: int | None = None
 
 
 @dataclass
@@ -70,6 +74,7 @@ class Workload:
     sectors: int
     cluster_size: int
     requests: list[Request] = field(default_factory=list)
+    clock: Iterator[int] = field(default_factory=itertools.count)
 
     async def run(self) -> None:
         for _ in range(self.choice.randrange(8, 30)):
@@ -101,7 +106,7 @@ class Workload:
     async def _do(self, kind: str, first: int, last: int) -> None:
         value = self.choice.randrange(1, 256)
         offset, length = first * SECTOR, (last - first) * SECTOR
-        request = Request(len(self.disk.events), first, last, value)
+        request = Request(len(self.disk.events), next(self.clock), first, last, value)
         self.requests.append(request)
         match kind:
             case "write":
@@ -120,17 +125,17 @@ class Workload:
             case _:
                 request.value = None
                 await self.node.flush()
-        request.end = len(self.disk.events)
+        request.ended, request.ended_order = len(self.disk.events), next(self.clock)
 
     def allowed(self, position: int) -> list[set[int]]:
         """What each sector may hold after a crash before event ``position``."""
-        flushes = [each for each in self.requests if each.value is None and each.end is not None]
-        flushed = max((each.begin for each in flushes if (each.end or 0) <= position), default=-1)
+        flushes = [each for each in self.requests if each.value is None and each.ended is not None]
+        flushed = max((each.order for each in flushes if (each.ended or 0) <= position), default=-1)
         found: list[set[int]] = [{0} for _ in range(self.sectors)]
         for request in self.requests:
-            if request.value is None or request.begin > position:
+            if request.value is None or request.began > position:
                 continue
-            durable = request.end is not None and request.end <= flushed
+            durable = request.ended_order is not None and request.ended_order < flushed
             for sector in range(request.first, request.last):
                 if durable and not request.may_stay:
                     found[sector] = {request.value}

@@ -355,7 +355,7 @@ async def test_l2_table_is_read_again_after_an_error(graph: BlockGraph, tmp_path
     async def fails(offset: int, buffers: object) -> None:
         raise OSError(errno.EIO, "injected")
 
-    driver.preadv = fails  # type: ignore[method-assign,assignment]
+    driver.preadv = fails  # type: ignore[method-assign]
     with pytest.raises(BlockError):
         await node.pread(0, 1)
     driver.preadv = preadv  # type: ignore[method-assign]

@@ -40,7 +40,7 @@ FORMS: dict[str, dict[str, Any]] = {
     "version 2": {"cluster_size": 4096, "compat": "0.10"},
     "clusters of 512": {"cluster_size": 512},
     "refcounts of 64 bits": {"cluster_size": 1024, "refcount_bits": 64},
-    "refcounts of 2 bits": {"cluster_size": 1024, "refcount_bits": 2},
+    "refcounts of 4 bits": {"cluster_size": 1024, "refcount_bits": 4},
     "lazy refcounts": {"cluster_size": 2048, "lazy_refcounts": True},
     "subclusters": {"cluster_size": 16384, "extended_l2": True},
 }
@@ -253,31 +253,28 @@ async def test_snapshot_third_with_two_bit_refcounts_is_refused(graph: BlockGrap
     assert qemu_says_clean(path)
 
 
-async def test_snapshot_create_that_fails_to_write_is_undone(graph: BlockGraph, tmp_path: Path) -> None:
+async def test_snapshot_create_that_fails_to_write_is_undone(
+    graph: BlockGraph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = await create(graph, tmp_path / "image", SIZE, cluster_size=1024)
-    node = await graph.add_table(
-        {
-            "driver": "qcow2",
-            "file": {
-                "driver": "blkdebug",
-                "image": {"driver": "file", "filename": str(path)},
-                "set-state": [{"event": "l2_load", "state": 1, "new-state": 2}],
-                "inject-error": [{"event": "l2_load", "state": 2, "errno": 5, "once": True}],
-            },
-        },
-        "image",
-    )
-    await write(node, 0, pattern(400 * 1024))
-    image = image_of(node)
-    await image.flush_caches()
-    image.l2_cache.forget_all()
-    with pytest.raises((OSError, BlockError)):
-        await take(node, "s")
-    assert image.snapshots.snapshots == []
-    await graph.remove(node)
+    async with opened(graph, path) as node:
+        await write(node, 0, pattern(400 * 1024))
+        image = image_of(node)
+        write_metadata = image.write_metadata
+
+        async def no_room_for_the_table(offset: int, data: Any, own_kind: int, event: str = "") -> None:
+            if isinstance(data, bytes) and b"unlucky" in data:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            await write_metadata(offset, data, own_kind, event)
+
+        monkeypatch.setattr(image, "write_metadata", no_room_for_the_table)
+        with pytest.raises(OSError, match="No space left"):
+            await take(node, "unlucky")
+        assert image.snapshots.snapshots == []
+        await write(node, 0, pattern(1024, seed=1))
 
     assert qemu_says_clean(path)
-    assert qemu_reads(path)[: 400 * 1024] == pattern(400 * 1024)
+    assert qemu_reads(path)[: 400 * 1024] == pattern(1024, seed=1) + pattern(400 * 1024)[1024:]
 
 
 async def test_snapshot_with_a_data_file_is_not_supported(graph: BlockGraph, tmp_path: Path) -> None:
@@ -340,9 +337,7 @@ async def test_snapshot_with_writes_in_flight_waits_for_them(graph: BlockGraph, 
     path = await create(graph, tmp_path / "image", SIZE, cluster_size=1024)
     async with opened(graph, path) as node:
         data = pattern(100 * 1024, seed=4)
-        running = [
-            start(node.context, write(node, at, data[at : at + 10_240])) for at in range(0, len(data), 10_240)
-        ]
+        running = [start(node.context, write(node, at, data[at : at + 10_240])) for at in range(0, len(data), 10_240)]
         await take(node, "s")
         for each in running:
             await each

@@ -31,7 +31,6 @@ COMMANDS = {
         : info x --foo
         base.qcow2: info base.qcow2 -f qcow2
         base.qcow2: info -- base.qcow2
-        base.qcow2: -T help info base.qcow2
     """,
     "info": """
         base.qcow2: info base.qcow2
@@ -330,6 +329,12 @@ COMMANDS = {
         raw: amend -o size=2M raw
         base.qcow2: amend -o foo=1 base.qcow2
         base.qcow2: amend -o cluster_size=64k base.qcow2
+        base.qcow2: amend -o encryption=on base.qcow2
+        base.qcow2: amend -o encrypt.keyslot=1 base.qcow2
+        base.qcow2: amend -o data_file=x base.qcow2
+        base.qcow2: amend -o compat=foo base.qcow2
+        base.qcow2: amend -o refcount_bits=3 base.qcow2
+        base.qcow2 overlay.qcow2: amend -o backing_file=b -o backing_fmt=raw overlay.qcow2
         base.qcow2: amend -t foo -o compat=1.1 base.qcow2
     """,
     "bench": """
