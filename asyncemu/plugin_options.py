@@ -22,7 +22,14 @@ if TYPE_CHECKING:
 OptionsT = TypeVar("OptionsT", bound=AnyOptions)
 
 #: The key that names the object, per table; QEMU's names.
-IDENTITY_KEY = {"iothread": "id", "throttle-group": "id", "blockdev": "node-name", "chardev": "id", "netdev": "id", "device": "id"}
+IDENTITY_KEY = {
+    "iothread": "id",
+    "throttle-group": "id",
+    "blockdev": "node-name",
+    "chardev": "id",
+    "netdev": "id",
+    "device": "id",
+}
 
 #: The key that names the class, per table; QEMU's names.
 DRIVER_KEY = {"blockdev": "driver", "chardev": "backend", "netdev": "type", "device": "driver"}

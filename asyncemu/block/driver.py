@@ -246,7 +246,7 @@ class BlockDriver(Plugin[BlockOptionsT], HasHome):
 
     @home
     async def pwritev_compressed(self, offset: int, buffers: Buffers) -> None:
-        """As ``pwritev``, stored compressed. Whole clusters (or up to the end); what is there already may be refused."""
+        """As ``pwritev``, stored compressed. Whole clusters, or up to the end; what is there may be refused."""
         raise TypeError(f"block driver {self.name!r} does not define pwritev_compressed()")
 
     @home

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""BlockLimits: which requests a node's driver takes; the node splits, pads and bounces the others (QEMU: BlockLimits)."""
+"""Which requests a node's driver takes; the node splits, pads and bounces the others. QEMU: BlockLimits."""
 
 from __future__ import annotations
 

@@ -64,8 +64,12 @@ async def test_write_past_the_end_of_a_driver_that_cannot_grow_raises_enospc(gra
 
 @pytest.mark.parametrize(
     ("method", "length", "number"),
-    [("discard", 10, errno.EINVAL), ("discard", -1, errno.EINVAL), ("write_zeroes", -1, errno.EINVAL)]
-    + [("write_zeroes", 10, errno.ENOSPC)],
+    [
+        ("discard", 10, errno.EINVAL),
+        ("discard", -1, errno.EINVAL),
+        ("write_zeroes", -1, errno.EINVAL),
+        ("write_zeroes", 10, errno.ENOSPC),
+    ],
 )
 async def test_range_request_out_of_bounds_raises(graph: BlockGraph, method: str, length: int, number: int) -> None:
     node, disk = await memory(graph, size=4096, discard="unmap")

@@ -91,6 +91,7 @@ def test_bad_command_line_is_one_line(case: str, asyncemu: Callable[..., Result]
 
     assert result == Result(2, "", f"asyncemu: {line}\n")
 
+
 #: Their command lines are those of QEMU's tools.
 TOOLS = {"img", "io", "nbd"}
 

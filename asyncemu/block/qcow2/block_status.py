@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from asyncemu.block.flags import (
     STATUS_ALLOCATED,
@@ -13,6 +13,7 @@ from asyncemu.block.flags import (
     STATUS_ZERO,
 )
 from asyncemu.block.qcow2.entries import (
+    COMPRESSED,
     NORMAL,
     UNALLOCATED_ALLOC,
     UNALLOCATED_PLAIN,
@@ -26,6 +27,9 @@ from asyncemu.errors import BlockError
 if TYPE_CHECKING:
     from asyncemu.block.qcow2.image import Image
 
+#: Compressed clusters that one answer speaks of, about (arbitrary: as many as a copy takes at once).
+_MOST_COMPRESSED: Final = 64
+
 
 async def block_status(image: Image, offset: int, length: int, recurse: bool) -> BlockStatus:
     """Of the first bytes from ``offset`` on, as far as they are alike.
@@ -33,7 +37,10 @@ async def block_status(image: Image, offset: int, length: int, recurse: bool) ->
     ``recurse``: data clusters may be holes of the file (the image was preallocated).
     """
     image.check_usable()
-    kind, host, length = await image.mapping.run(offset, length)
+    limit = length
+    kind, host, length = await image.mapping.run(offset, limit)
+    if kind == COMPRESSED:
+        length = await _compressed_length(image, offset, length, limit)
     flags = 0
     if kind in (NORMAL, ZERO_ALLOC, UNALLOCATED_ALLOC):
         flags |= STATUS_OFFSET_VALID
@@ -46,6 +53,21 @@ async def block_status(image: Image, offset: int, length: int, recurse: bool) ->
     if flags & STATUS_OFFSET_VALID:
         return BlockStatus(flags, length, host, image.data_file.node)
     return BlockStatus(flags, length)
+
+
+async def _compressed_length(image: Image, offset: int, length: int, limit: int) -> int:
+    """How many bytes are compressed, behind the ``length`` that are: each cluster is a run by itself.
+
+    Whoever asks reads them together then, and has them decompressed side by side.
+    """
+    for _ in range(_MOST_COMPRESSED):
+        if length >= limit:
+            break
+        kind, _, more = await image.mapping.run(offset + length, limit - length)
+        if kind != COMPRESSED:
+            break
+        length += more
+    return length
 
 
 async def reads_as_zero(image: Image, offset: int, length: int) -> bool:

@@ -3,8 +3,9 @@
 
 What a piece is, the block status tells: data are read, looked through for zeroes and written; zeroes are written as
 such, or not at all where the target reads as zeroes already; what the source does not have is left to the target's
-backing file, if it has one. Pieces are taken in order. They are written in order, too, one after the other, unless
-``-W`` allows any order. QEMU: convert_do_copy.
+backing file, if it has one. Pieces are taken in order. Unless ``-W`` allows any order, they are written in order, too:
+none begins to be written before all of the one before it is on its way, so that they get places one behind the other.
+(QEMU's convert_do_copy waits until it has been written, which leaves the disk idle between the two.)
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import errno
 import mmap
 import os
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, TypeAlias
 
 from asyncemu.block.flags import MAY_UNMAP, WRITE_COMPRESSED
 from asyncemu.cli.img.conversion_source import DATA, ZERO, ConcatenatedSource, Piece
@@ -31,6 +32,10 @@ from asyncemu.memory.buffers import Buffers
 
 #: Bytes of a piece of data at the most, where the target does not like larger ones. QEMU: IO_BUF_SIZE.
 _BUFFER: Final = 2 << 20
+
+
+#: An offset, and data that are to be there, or the number of bytes that are to be zero.
+Request: TypeAlias = tuple[int, memoryview | int]
 
 
 class Conversion:
@@ -64,8 +69,8 @@ class Conversion:
         #: Held by who looks for the next piece.
         self._finding = CoMutex()
         self._next = 0
-        #: All before it has been written; who waits for his turn, by offset.
-        self._written = 0
+        #: Whose turn it is to write; who waits for his turn, by offset.
+        self._turn = 0
         self._turns: dict[int, asyncio.Future[None]] = {}
         self._error: ToolError | None = None
         #: Bytes of data to be copied, and those that have been taken on.
@@ -157,21 +162,24 @@ class Conversion:
         if piece.kind is ZERO and not self._options.sparse_size:
             view[:] = bytes(piece.length)
             piece = piece._replace(kind=DATA)
-        elif piece.kind is DATA and not self._copies_ranges:
-            await self._read(piece, view)
-        in_order = not self._options.out_of_order
-        if in_order:
+            has_data = True
+        else:
+            has_data = piece.kind is DATA and not self._copies_ranges
+            if has_data:
+                await self._read(piece, view)
+        if not self._options.out_of_order:
             await self._wait_for_turn(piece.offset)
-        if self._error is None:
-            if piece.kind is not DATA or not self._copies_ranges or not await self._copy_range(piece):
-                if piece.kind is DATA and self._options.copy_range:
-                    await self._read(piece, view)
-                await self._write(piece, view)
-            if piece.kind is DATA and self._options.rate_limit:
-                await self._rate.wait(piece.length, self._clock)
-        if in_order:
-            self._written = piece.offset + piece.length
-            self._wake(self._written)
+        if self._error is not None:
+            return
+        if piece.kind is DATA and (has_data or not await self._copy_range(piece)):
+            if not has_data:
+                await self._read(piece, view)
+            await self._write(piece, self._data_requests(piece.offset, view))
+        elif piece.kind is ZERO:
+            await self._write(piece, [(piece.offset, piece.length)])
+        if piece.kind is DATA and self._options.rate_limit:
+            await self._rate.wait(piece.length, self._clock)
+        self._pass_turn(piece)
 
     async def _read(self, piece: Piece, view: memoryview) -> None:
         try:
@@ -197,43 +205,56 @@ class Conversion:
             offset += length
         return True
 
-    async def _write(self, piece: Piece, view: memoryview) -> None:
+    def _data_requests(self, offset: int, view: memoryview) -> list[Request]:
+        """What to write of data that are at ``offset``."""
+        if not self._options.sparse_size:
+            return [(offset, view)]
+        requests: list[Request] = []
+        shortest = 0 if self._options.compressed else self._options.sparse_size
+        for is_data, length in data_runs(view, offset, self._block, shortest):
+            requests.append((offset, view[:length] if is_data else length))
+            offset += length
+            view = view[length:]
+        return requests
+
+    async def _write(self, piece: Piece, requests: Sequence[Request]) -> None:
+        if self._reads_as_zero:
+            requests = [request for request in requests if not isinstance(request[1], int)]
         try:
-            if piece.kind is ZERO:
-                await self._write_zeroes(piece.offset, piece.length)
-            elif piece.kind is DATA:
-                await self._write_data(piece.offset, view)
+            for request in requests[:-1]:
+                await self._send(*request)
+            for request in requests[-1:]:
+                if self._options.compressed or self._options.rate_limit:
+                    await self._send(*request)
+                else:
+                    # The next piece may be written from here on: its place comes behind ours in any case.
+                    sending = start(self._context, self._send(*request))
+                    self._pass_turn(piece)
+                    await sending
         except BlockError as error:
             reason = os.strerror(error.errno)
             raise ToolError(f"error while writing at byte {piece.offset}: {reason}") from error
 
-    async def _write_data(self, offset: int, view: memoryview) -> None:
-        sparse_size = self._options.sparse_size
+    async def _send(self, offset: int, what: memoryview | int) -> None:
         flags = self._target.write_flags
+        if isinstance(what, int):
+            await self._target.backend.write_zeroes(offset, what, MAY_UNMAP | flags)
+            return
         if self._options.compressed:
             flags |= WRITE_COMPRESSED
-        if not sparse_size:
-            await self._target.backend.pwritev(offset, Buffers((view,)), flags)
-            return
-        shortest = 0 if self._options.compressed else sparse_size
-        for is_data, length in data_runs(view, offset, self._block, shortest):
-            if is_data:
-                await self._target.backend.pwritev(offset, Buffers((view[:length],)), flags)
-            else:
-                await self._write_zeroes(offset, length)
-            offset += length
-            view = view[length:]
-
-    async def _write_zeroes(self, offset: int, length: int) -> None:
-        if not self._reads_as_zero:
-            await self._target.backend.write_zeroes(offset, length, MAY_UNMAP | self._target.write_flags)
+        await self._target.backend.pwritev(offset, Buffers((what,)), flags)
 
     # ---- turns
 
     async def _wait_for_turn(self, offset: int) -> None:
-        if self._written < offset and self._error is None:
+        if self._turn < offset and self._error is None:
             turn = self._turns[offset] = self._context.loop.create_future()
             await turn
+
+    def _pass_turn(self, piece: Piece) -> None:
+        """Whatever is behind ``piece`` may be written."""
+        self._turn = max(self._turn, piece.offset + piece.length)
+        self._wake(piece.offset + piece.length)
 
     def _wake(self, offset: int) -> None:
         turn = self._turns.pop(offset, None)

@@ -98,7 +98,12 @@ FEATURES: Final = (
         Feature(
             f"compressed, {name}",
             f"compression_type={name}",
-            workload=("write -c -P 0x11 0 64k", "write -c -P 0x12 64k 64k", "write -P 0x13 80k 4k", "write -P 0x14 1M 1M"),
+            workload=(
+                "write -c -P 0x11 0 64k",
+                "write -c -P 0x12 64k 64k",
+                "write -P 0x13 80k 4k",
+                "write -P 0x14 1M 1M",
+            ),
             shows=(f"compression type: {name}",),
         )
         for name in ("zlib", "zstd")

@@ -55,9 +55,7 @@ def read(side: Side, feature: Feature, files: dict[str, Path], expected: Path) -
 
 @pytest.mark.parametrize(("writer", "reader"), [(Ours(), Qemu()), (Qemu(), Ours())], ids=["ours-qemu", "qemu-ours"])
 @pytest.mark.parametrize("feature", FEATURES, ids=lambda feature: feature.name)
-def test_image_of_one_side_is_whole_to_the_other(
-    tmp_path: Path, feature: Feature, writer: Side, reader: Side
-) -> None:
+def test_image_of_one_side_is_whole_to_the_other(tmp_path: Path, feature: Feature, writer: Side, reader: Side) -> None:
     files = {name: tmp_path / name for name in ("image", "base", "data")}
     expected = tmp_path / "expected"
     reference(feature, expected)

@@ -45,6 +45,9 @@ from tests.block.nbd.handshake import DISK
 
 SECOND = 1_000_000_000
 
+#: Bytes of a write that no socket's buffer holds.
+LARGE = 8 << 20
+
 Open: TypeAlias = Callable[..., Awaitable[tuple[BlockNode, FakeClient]]]
 
 
@@ -210,25 +213,27 @@ async def test_read_cancelled_leaves_its_memory_alone(open_disk: Open) -> None:
     assert memory == before
 
 
-async def test_write_cancelled_half_way_sends_the_rest_as_it_was(open_disk: Open) -> None:
+async def test_write_cancelled_half_way_sends_the_rest_as_it_was(open_disk: Open, fake: FakeServer) -> None:
+    fake.export = DISK._replace(size=LARGE)
     node, client = await open_disk()
-    data = bytearray(b"a" * DISK.size)
+    data = bytearray(b"a" * LARGE)
     task = begin(node.pwritev(0, Buffers.of(memoryview(data))))
     request = await client.request()
     await cancelled(task)
-    data[:] = b"b" * DISK.size
-    assert await client.exactly(DISK.size) == b"a" * DISK.size
+    data[:] = b"b" * LARGE
+    assert await client.exactly(LARGE) == b"a" * LARGE
     following = begin(node.pread(0, 512))
     await client.send(simple_reply(request.cookie))
     await client.send(data_chunk((await client.request()).cookie, 0, 512) + bytes(512))
     await following
 
 
-async def test_write_cancelled_before_it_was_sent_is_not_sent(open_disk: Open) -> None:
+async def test_write_cancelled_before_it_was_sent_is_not_sent(open_disk: Open, fake: FakeServer) -> None:
+    fake.export = DISK._replace(size=LARGE)
     node, client = await open_disk()
-    large = begin(node.pwritev(0, Buffers.of(bytes(DISK.size))))
-    second = begin(node.pwritev(0, Buffers.of(b"second")))
-    third = begin(node.pwritev(0, Buffers.of(b"third")))
+    large = begin(node.pwritev(0, Buffers.of(bytes(LARGE - 4096))))
+    second = begin(node.pwritev(LARGE - 512, Buffers.of(b"second")))
+    third = begin(node.pwritev(LARGE - 1024, Buffers.of(b"third")))
     await asyncio.sleep(0)
     await cancelled(second)
     requests = [await client.request_and_data() for _ in range(2)]

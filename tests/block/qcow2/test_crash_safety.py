@@ -44,7 +44,7 @@ FORMS: dict[str, dict[str, Any]] = {
 
 @dataclass
 class Request:
-    """``begin`` and ``end`` count the disk's events. What it does: values of sectors from ``first`` on, a size, or both."""
+    """``begin`` and ``end`` count the disk's events; ``values`` are those of sectors from ``first`` on."""
 
     begin: int
     first: int = 0
