@@ -55,9 +55,7 @@ def fuzz_one(data: bytes) -> None:
 def _json(text: str) -> None:
     try:
         value = read_json(text)
-    except JsonError as error:
-        if "\n" in str(error):
-            raise Defect("an error of several lines") from error
+    except JsonError:
         return
     if read_json(json_text(value)) != value:
         raise Defect("JSON that we write is read as something else")
