@@ -268,8 +268,6 @@ class Allocator:
     async def _link_locked(self, allocation: Allocation) -> None:
         image, geometry = self._image, self._geometry
         tables, step, bits = image.l2_tables, geometry.entry_words, geometry.cluster_bits
-        if image.file.debugged:
-            await image.file.debug_event("l2_update")
         table = await tables.load_for_change(allocation.guest)
         words, index = table.payload, tables.index(allocation.guest)
         old: list[int] = []

@@ -29,7 +29,7 @@ from asyncemu.size import Size
 if TYPE_CHECKING:
     from asyncemu.block.qcow2.image import Image
 
-_VERSIONS: Final = {"": 0, "0.10": 2, "v2": 2, "1.1": 3, "v3": 3}
+_VERSIONS: Final = {"0.10": 2, "v2": 2, "1.1": 3, "v3": 3}
 _NEWER: Final = "compatibility level 1.1 {} above (use compat=1.1 or greater)"
 _REBASE: Final = "You can use 'qemu-img rebase' instead."
 
@@ -42,7 +42,7 @@ class Qcow2Amendment(PlainOptions):
 
     backing_file: str | None = option(default=None, description="File name of a base image")
     backing_fmt: str | None = option(default=None, description="Image format of the base image")
-    compat: str = option(default="", description="Compatibility level (v2 [0.10] or v3 [1.1])")
+    compat: str | None = option(default=None, description="Compatibility level (v2 [0.10] or v3 [1.1])")
     data_file: str | None = option(default=None, description="File name of an external data file")
     data_file_raw: bool | None = option(
         default=None, description="The external data file must stay valid as a raw image"
@@ -74,7 +74,7 @@ def _parsed(table: Mapping[str, str]) -> Qcow2Amendment:
 
 def _check(image: Image, options: Qcow2Amendment) -> None:
     """What is wrong whatever the image's version is."""
-    if options.compat not in _VERSIONS:
+    if options.compat is not None and options.compat not in _VERSIONS:
         raise ConfigError("compat", f"Unknown compatibility level {options.compat}")
     bits = options.refcount_bits
     if bits is not None and (not 1 <= bits <= 64 or bits & bits - 1):
@@ -94,7 +94,7 @@ class _Amendment:
         self._options = options
         self._progress = progress
         self._old_version = image.geometry.version
-        self._version = _VERSIONS[options.compat] or self._old_version
+        self._version = self._old_version if options.compat is None else _VERSIONS[options.compat]
         self._bits = image.geometry.refcount_bits if options.refcount_bits is None else options.refcount_bits
         #: Long ones: each is as long as the others, as far as ``progress`` knows.
         self._operations = (self._version != self._old_version) + (self._bits != image.geometry.refcount_bits)

@@ -49,6 +49,7 @@ def info(path: Path) -> str:
 
 REFUSED: list[tuple[dict[str, Any], dict[str, str]]] = [
     ({}, {"compat": "foo"}),
+    ({}, {"compat": ""}),
     ({}, {"backing_file": "other"}),
     ({}, {"backing_fmt": "raw"}),
     ({}, {"refcount_bits": "7"}),
@@ -87,12 +88,11 @@ async def test_amend_that_can_not_be_says_what_qemu_says(
     [
         ({}, {"compat": "0.10"}),
         ({"compat": "0.10"}, {"compat": "1.1"}),
-        ({"compat": "0.10"}, {"compat": "v3", "lazy_refcounts": "on", "refcount_bits": "1"}),
+        ({"compat": "0.10", "cluster_size": 4096}, {"compat": "v3", "lazy_refcounts": "on", "refcount_bits": "1"}),
         ({"lazy_refcounts": True}, {"lazy_refcounts": "off"}),
-        ({"refcount_bits": 8}, {"refcount_bits": "16", "compat": "v2"}),
+        ({"refcount_bits": 8, "cluster_size": 4096}, {"refcount_bits": "16", "compat": "v2"}),
         ({}, {"size": "3M"}),
         ({}, {"size": "512k"}),
-        ({}, {"compat": ""}),
         ({"compression_type": "zstd"}, {"compat": "0.10"}),
     ],
 )
