@@ -224,9 +224,13 @@ class Qcow2Driver(BlockDriver[Qcow2Options], name="qcow2"):
 
     async def save_vmstate(self, offset: int, buffers: Buffers) -> None:
         """VM state is stored like guest data behind the end of the disk."""
+        if self.file.debugged:
+            await self.file.debug_event("vmstate_save")
         await self.image.writer.write(self.image.vm_state_offset + offset, buffers)
 
     async def load_vmstate(self, offset: int, buffers: Buffers) -> None:
+        if self.file.debugged:
+            await self.file.debug_event("vmstate_load")
         await self.image.reader.read(self.image.vm_state_offset + offset, buffers)
 
     # ---- class methods

@@ -130,8 +130,12 @@ async def _shrink(image: Image, size: int, old: int, exact: bool) -> None:
     except (OSError, BlockError) as error:
         raise failed("Failed to discard cropped clusters", error) from error
     try:
+        if image.file.debugged:
+            await image.file.debug_event("l1_shrink_write_table")
         async with image.lock:
             _drop_l2_tables(image, geometry.l1_entries(size))
+        if image.file.debugged:
+            await image.file.debug_event("l1_shrink_free_l2_clusters")
         await image.flush_caches()
     except (OSError, BlockError) as error:
         raise failed("Failed to reduce the number of L2 tables", error) from error

@@ -3,9 +3,8 @@
 
 What a piece is, the block status tells: data are read, looked through for zeroes and written; zeroes are written as
 such, or not at all where the target reads as zeroes already; what the source does not have is left to the target's
-backing file, if it has one. Pieces are taken in order. Unless ``-W`` allows any order, they are written in order, too:
-none begins to be written before all of the one before it is on its way, so that they get places one behind the other.
-(QEMU's convert_do_copy waits until it has been written, which leaves the disk idle between the two.)
+backing file, if it has one. Pieces are taken in order. They are written in order, too, one after the other, unless
+``-W`` allows any order: the same source gives the same image. QEMU: convert_do_copy.
 """
 
 from __future__ import annotations
@@ -179,7 +178,8 @@ class Conversion:
             await self._write(piece, [(piece.offset, piece.length)])
         if piece.kind is DATA and self._options.rate_limit:
             await self._rate.wait(piece.length, self._clock)
-        self._pass_turn(piece)
+        if not self._options.out_of_order:
+            await self._pass_turn(piece)
 
     async def _read(self, piece: Piece, view: memoryview) -> None:
         try:
@@ -221,16 +221,8 @@ class Conversion:
         if self._reads_as_zero:
             requests = [request for request in requests if not isinstance(request[1], int)]
         try:
-            for request in requests[:-1]:
+            for request in requests:
                 await self._send(*request)
-            for request in requests[-1:]:
-                if self._options.compressed or self._options.rate_limit:
-                    await self._send(*request)
-                else:
-                    # The next piece may be written from here on: its place comes behind ours in any case.
-                    sending = start(self._context, self._send(*request))
-                    self._pass_turn(piece)
-                    await sending
         except BlockError as error:
             reason = os.strerror(error.errno)
             raise ToolError(f"error while writing at byte {piece.offset}: {reason}") from error
@@ -251,10 +243,17 @@ class Conversion:
             turn = self._turns[offset] = self._context.loop.create_future()
             await turn
 
-    def _pass_turn(self, piece: Piece) -> None:
-        """Whatever is behind ``piece`` may be written."""
-        self._turn = max(self._turn, piece.offset + piece.length)
-        self._wake(piece.offset + piece.length)
+    async def _pass_turn(self, piece: Piece) -> None:
+        """What is behind ``piece`` may be written; returns when that is on its way.
+
+        The caller will read next, which holds the loop up when the bytes are in the page cache: the disk, or the thread
+        that copies into the cache, would have nothing to do meanwhile. One round until the other has made the request,
+        and one until it has been handed over.
+        """
+        self._turn = piece.offset + piece.length
+        self._wake(self._turn)
+        for _ in range(2):
+            await asyncio.sleep(0)
 
     def _wake(self, offset: int) -> None:
         turn = self._turns.pop(offset, None)
