@@ -15,8 +15,8 @@ from tests.block.compat.test_compat import PAGE, read, reference, write
 _HEAD: Final = """\
 # Images of one, read by the other
 Each line is a test ([test_image_of_one_side_is_whole_to_the_other](../tests/block/compat/test_compat.py)): one side's
-tools make an image, write to it and change it; those of the other side check it, compare it with a raw file that saw the
-same commands, and say that the feature is there.
+tools make an image, write to it and change it; those of the other side check it, compare it with a raw file that saw
+the same commands, and say that the feature is there.
 `python -m tests.block.compat` wrote this page, beside {peer}.
 
 | feature | ours writes, QEMU reads | QEMU writes, ours reads |
