@@ -19,8 +19,10 @@ dict[str, Any], and ``|`` of these.
 
 from __future__ import annotations
 
+import sys
 import typing
 from collections.abc import Mapping, Sequence
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, TypeVar, dataclass_transform, overload
 
 from asyncemu.option_values import Converter, OptionError, Place, check_bounds, converted, converter_of
@@ -105,7 +107,7 @@ class PlainOptions(AnyOptions):
     """The keys that something takes; a field ``read_only`` is the key ``read-only``. Unknown keys are errors."""
 
     fields: ClassVar[Mapping[str, OptionField]] = {}
-    _converters: ClassVar[Mapping[str, Converter] | None] = None
+    _converters: ClassVar[dict[str, Converter]] = {}
 
     def __init_subclass__(cls, **arguments: Any) -> None:
         super().__init_subclass__(**arguments)
@@ -122,7 +124,7 @@ class PlainOptions(AnyOptions):
             if name in cls.__dict__:
                 delattr(cls, name)
         cls.fields = fields
-        cls._converters = None
+        cls._converters = {}
 
     def __init__(self, **values: Any) -> None:
         """Values by the names of fields, unchecked; defaults for the rest. TypeError for wrong or missing names."""
@@ -156,16 +158,15 @@ class PlainOptions(AnyOptions):
         values: dict[str, object] = {}
         written: dict[str, object] = {}
         names = {field.key: name for name, field in cls.fields.items()}
-        converters = cls._all_converters()
         for key, value in table.items():
             name = names.get(key, key)
             inside = place.inside(key)
-            if name not in converters:
+            if name not in cls.fields:
                 remedy = nearest(key, sorted([*names, *other_keys]))
                 raise OptionError(inside, "unknown", "unknown key", remedy, value=value)
             if name in values:
                 raise OptionError(inside, "twice", "is given twice")
-            values[name] = converted(converters[name], value, inside)
+            values[name] = converted(cls._converter(name), value, inside)
             # A file's name is part of what a node is called: the one by which it is opened.
             written[key] = values[name] if place.directory is not None and isinstance(value, str) else value
             if values[name] is not None:
@@ -206,11 +207,21 @@ class PlainOptions(AnyOptions):
         return type(self)(**{name: getattr(self, name) for name in self.__dict__["_given"]} | changes)
 
     @classmethod
-    def _all_converters(cls) -> Mapping[str, Converter]:
-        # Made when they are needed: annotations may name what is defined below the class.
-        if cls._converters is None:
-            cls._converters = {name: converter_of(annotation) for name, annotation in cls.annotations().items()}
-        return cls._converters
+    def _converter(cls, name: str) -> Converter:
+        # Made when it is needed: an annotation may name what is defined below the class, and to resolve those of all
+        # fields takes the tools, which give a few values, milliseconds.
+        converter = cls._converters.get(name)
+        if converter is None:
+            converter = cls._converters[name] = converter_of(cls._annotation(name))
+        return converter
+
+    @classmethod
+    def _annotation(cls, name: str) -> Any:
+        """The resolved annotation of one field."""
+        owner = next(base for base in cls.__mro__ if name in base.__dict__.get("__annotations__", {}))
+        bearer = SimpleNamespace(__annotations__={name: owner.__annotations__[name]})
+        names = vars(sys.modules[owner.__module__]), dict(vars(owner))
+        return typing.get_type_hints(bearer, *names, include_extras=True)[name]
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:

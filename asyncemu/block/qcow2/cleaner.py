@@ -14,12 +14,12 @@ _NANOSECONDS = 1_000_000_000
 
 
 class CacheCleaner:
-    """Runs in the context in which it is made, until ``stop``."""
+    """Runs in the context in which it is made, until ``stop``. ``interval``: seconds of ``clock``."""
 
-    def __init__(self, image: Image, interval: int) -> None:
+    def __init__(self, image: Image, interval: int, clock: Clock | None = None) -> None:
         self._image = image
         self._interval = interval * _NANOSECONDS
-        self._clock = Clock(ClockKind.REALTIME, MonotonicSource())
+        self._clock = clock or Clock(ClockKind.REALTIME, MonotonicSource())
         self._timer = image.context.timer(self._clock, self._clean)
         self._timer.mod(self._clock.now() + self._interval)
 

@@ -292,12 +292,18 @@ class Image:
 
     def _report(self, problem: str, *, fatal: bool) -> None:
         if fatal:
-            self.warn(f"qcow2: Marking image as corrupt: {problem}; further corruption events will be suppressed")
+            self.say(f"qcow2: Marking image as corrupt: {problem}; further corruption events will be suppressed")
         elif not self._reported:
-            self.warn(f"qcow2: Image is corrupt: {problem}; further non-fatal corruption events will be suppressed")
+            self.say(f"qcow2: Image is corrupt: {problem}; further non-fatal corruption events will be suppressed")
         self._reported = True
 
     @home
+    def say(self, line: str) -> None:
+        """Tell whoever runs this, with nothing before it: QEMU prints these to its standard error."""
+        import logging
+
+        logging.getLogger("asyncemu.block.qcow2.lines").warning("%s", line)
+
     def warn(self, message: str) -> None:
         """Tell whoever runs this."""
         import logging

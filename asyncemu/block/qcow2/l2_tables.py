@@ -157,9 +157,11 @@ class L2Tables:
         if image.file.debugged:
             await image.file.debug_event("l1_grow_activate_table")
         fields = struct.pack(">IQ", len(table.entries), table.offset)
-        await image.file.pwrite_sync(L1_FIELDS_OFFSET, fields)
+        await image.file.pwrite(L1_FIELDS_OFFSET, fields)
+        # From here on, whether it is flushed or not: the file says so.
         old, image.l1 = image.l1, table
         image.set_header(l1_size=len(table.entries), l1_table_offset=table.offset)
+        await image.file.flush()
         if len(old.entries):
             # Nothing names it any more, not on disk either.
             await image.refcounts.release(old.offset, len(old.entries) * ENTRY_SIZE)

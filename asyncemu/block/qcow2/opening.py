@@ -95,7 +95,7 @@ async def _repair(image: Image) -> None:
     except CheckFailed as error:
         result, number = error.result, error.errno or errno.EIO
     for finding in result.findings:
-        image.warn(finding)
+        image.say(finding)
     if number:
         problem = f"Could not repair dirty image: {os.strerror(number)}"
         raise ConfigError(f"{image.name}: offset 72", problem)

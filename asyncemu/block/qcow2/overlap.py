@@ -11,6 +11,8 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left, insort
 from collections.abc import Iterable, Mapping
+from heapq import merge
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from asyncemu.block.qcow2.constants import ENTRY_SIZE, MAX_L1_SIZE
@@ -49,6 +51,9 @@ FLAGS: Final[Mapping[str, int]] = {
     "bitmap-directory": BITMAP_DIRECTORY,
 }
 
+#: Entries that are sorted at once (arbitrary).
+_PIECE: Final = 1 << 16
+
 #: QEMU's words in the message.
 _WORDS: Final[Mapping[int, str]] = {
     MAIN_HEADER: "qcow2_header",
@@ -63,6 +68,17 @@ _WORDS: Final[Mapping[int, str]] = {
 }
 
 
+def _sorted_words(values: Iterable[int]) -> array[int]:
+    """In pieces: a damaged table may have millions of entries, each of which would be an object otherwise."""
+    remaining = iter(values)
+    pieces: list[array[int]] = []
+    while piece := sorted(islice(remaining, _PIECE)):
+        pieces.append(array("Q", piece))
+    if len(pieces) == 1:
+        return pieces[0]
+    return array("Q", merge(*pieces))
+
+
 class OffsetIndex:
     """Offsets of clusters, sorted, as 64-bit words. One may be in it more than once."""
 
@@ -70,7 +86,7 @@ class OffsetIndex:
 
     def __init__(self, cluster_size: int, offsets: Iterable[int]) -> None:
         self._cluster_size = cluster_size
-        self._offsets = array("Q", sorted(offsets))
+        self._offsets = _sorted_words(offsets)
 
     def hits(self, start: int, end: int) -> bool:
         """Does one of the clusters have a byte in [start, end)?"""

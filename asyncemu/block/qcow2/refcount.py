@@ -138,20 +138,29 @@ class Refcounts:
         codec = self.codec
         start = position = self.next_free
         turns = 0
+        # A damaged table may name one block for all clusters: it is searched once.
+        full: set[int] = set()
         while position < start + count:
             base = position & ~(entries - 1)
             stop = min(start + count, base + entries)
             block = await self.block_of(position)
-            if block is not None:
-                used = base + codec.first_used(block.payload, position - base, stop - base)
-                if used < stop:
-                    # The run ends here; the next one begins at the next free cluster.
-                    start = position = base + codec.first_free(block.payload, used - base, entries)
-                    turns += 1
-                    if turns % _BLOCKS_IN_A_ROW == 0:
-                        await asyncio.sleep(0)
-                    continue
-            position = stop
+            if block is None:
+                position = stop
+                continue
+            used = (
+                base if block.offset in full else base + codec.first_used(block.payload, position - base, stop - base)
+            )
+            if used >= stop:
+                position = stop
+                continue
+            # The run ends here; the next one begins at the next free cluster.
+            free = entries if block.offset in full else codec.first_free(block.payload, used - base, entries)
+            if used == base and free == entries:
+                full.add(block.offset)
+            start = position = base + free
+            turns += 1
+            if turns % _BLOCKS_IN_A_ROW == 0:
+                await asyncio.sleep(0)
         self.next_free = position
         return start
 
@@ -266,7 +275,7 @@ class Refcounts:
                     await self.add(position, stop - position, -1)
                 except (RefcountRange, OSError, BlockError) as error:
                     # A leak, or one reference too few before: an image that was damaged already.
-                    self._image.warn(f"qcow2_free_clusters failed: {os.strerror(error.errno or errno.EIO)}")
+                    self._image.say(f"qcow2_free_clusters failed: {os.strerror(error.errno or errno.EIO)}")
                 else:
                     await self._unused(position, stop, freed.reason)
                 position = stop

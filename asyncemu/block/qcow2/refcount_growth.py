@@ -183,7 +183,9 @@ async def _switch(refcounts: Refcounts, image: Image, offset: int, table: array[
     if image.file.debugged:
         await image.file.debug_event("refblock_alloc_switch_table")
     clusters = len(table) * ENTRY_SIZE >> image.geometry.cluster_bits
-    await image.file.pwrite_sync(REFCOUNT_TABLE_FIELDS_OFFSET, struct.pack(">QI", offset, clusters))
+    await image.file.pwrite(REFCOUNT_TABLE_FIELDS_OFFSET, struct.pack(">QI", offset, clusters))
+    # From here on, whether it is flushed or not: the file says so.
     refcounts.table_offset, refcounts.table = offset, table
     image.set_header(refcount_table_offset=offset, refcount_table_clusters=clusters)
     image.overlap.forget()
+    await image.file.flush()

@@ -90,9 +90,7 @@ async def _zero_new_bytes(image: Image, size: int, old: int, whole: bool) -> Non
     """``whole``: there may be other bytes in a backing file. In any case the rest of the last cluster is cleared."""
     geometry = image.geometry
     first = min(size, (old + geometry.subcluster_size - 1) & ~(geometry.subcluster_size - 1))
-    changed = False
     if whole and first < size:
-        changed = True
         try:
             async with image.lock:
                 await zeroize(image, first, geometry.round_up(size), 0)
@@ -104,10 +102,9 @@ async def _zero_new_bytes(image: Image, size: int, old: int, whole: bool) -> Non
             kind, _, length = await image.mapping.run(position, end - position)
             if kind in (NORMAL, COMPRESSED) or (whole and position < first):
                 await image.writer.write(position, Buffers.of(bytes(length)))
-                changed = True
             position += length
-        if changed:
-            # Before the header says that these bytes are part of the disk.
+        if whole or old & geometry.cluster_mask:
+            # Zeroes of earlier requests, too, before the header says that these bytes are part of the disk.
             await image.metadata.write()
             await image.file.flush()
     except (OSError, BlockError) as error:

@@ -4,8 +4,9 @@
 Why: ``ssl`` (OpenSSL has itself initialized), asyncio's use of it, and ``inspect`` (with ``ast`` and ``dis``) are a
 sixth of the time in which a tool starts, and most tools end without a look at them.
 
-``import_asyncio`` puts a module object of each name into ``sys.modules`` that has nothing in it, and imports asyncio.
-The first access to an attribute that is not there runs the module's code in that same object.
+``put_off`` puts a module object of each name into ``sys.modules`` that has nothing in it. The first access to an
+attribute that is not there runs the module's code in that same object. ``complete_asyncio`` follows when asyncio has
+been imported.
 
 - The object is the module from then on: there is never a second one, and who has it already has the whole.
 - A module that has been imported already is left alone.
@@ -47,33 +48,37 @@ class _LateModule(ModuleType):
         return self.__getattribute__(name)
 
 
-def import_asyncio() -> None:
+def put_off() -> None:
     """See above. Nothing is put off in a process that has asyncio already."""
-    if "asyncio" in sys.modules:
-        return
-    put_off = [name for name in _LATE if name not in sys.modules and _put_off(name)]
+    if "asyncio" not in sys.modules:
+        for name in _LATE:
+            if name not in sys.modules:
+                _put_off(name)
+
+
+def complete_asyncio() -> None:
+    """Let ``asyncio.sslproto`` be found as an attribute, which its own import would have made it."""
     import asyncio
 
-    for name in put_off:
+    for name in _LATE:
         package, _, own_name = name.rpartition(".")
-        if package == "asyncio":
+        if package == "asyncio" and not hasattr(asyncio, own_name):
             setattr(asyncio, own_name, sys.modules[name])
 
 
-def _put_off(name: str) -> bool:
+def _put_off(name: str) -> None:
     package, _, _ = name.rpartition(".")
     # Not imported for that: its own import is what is to find the module.
     whole = _find(package, None) if package else None
     spec = _find(name, whole.submodule_search_locations if whole is not None else None)
     if spec is None or spec.loader is None:
-        return False
+        return
     module = _LateModule(name)
     module.__spec__ = spec
     module.__loader__ = spec.loader
     module.__package__ = package
     module.__file__ = spec.origin
     sys.modules[name] = module
-    return True
 
 
 def _find(name: str, path: list[str] | None) -> ModuleSpec | None:

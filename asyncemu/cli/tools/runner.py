@@ -110,7 +110,7 @@ class _Complaints(logging.Handler):
             # QEMU's ends the program, too: what came behind would be worth nothing.
             complain(message)
             os._exit(1)
-        if message.startswith("WARNING: "):
+        if message.startswith("WARNING: ") or record.name == "asyncemu.block.qcow2.lines":
             complain(message)
         else:
             (report if record.levelno >= logging.ERROR else warn)(message)

@@ -16,11 +16,10 @@ from asyncemu.cli.tools.failure import ToolError
 INT64_MAX: Final = (1 << 63) - 1
 
 _UNITS: Final = "BKMGTPE"
-#: Digits are bounded: no work for absurd input.
-_spelling: Final = re.compile(
+#: Digits are bounded: no work for absurd input. Compiled when it is needed: many a tool only shows sizes.
+_SPELLING: Final = (
     r"[ \t\n\v\f\r]*\+?(?:0[xX](?P<hexadecimal>[0-9a-fA-F]{1,400})"
-    r"|(?P<whole>[0-9]{1,400})(?:\.(?P<fraction>[0-9]{0,400}))?)(?P<unit>[BKMGTPEbkmgtpe]?)",
-    re.ASCII,
+    r"|(?P<whole>[0-9]{1,400})(?:\.(?P<fraction>[0-9]{0,400}))?)(?P<unit>[BKMGTPEbkmgtpe]?)"
 )
 
 
@@ -34,7 +33,7 @@ class SizeOutOfRange(ValueError):
 
 def parse_size(text: str, default_unit: str = "B") -> int:
     """Bytes, 0 to 2^64 - 1. Raises NotASize, SizeOutOfRange."""
-    found = _spelling.fullmatch(text)
+    found = re.fullmatch(_SPELLING, text, re.ASCII)
     if found is None:
         raise NotASize(text)
     unit = found["unit"].upper()

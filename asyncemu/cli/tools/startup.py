@@ -31,9 +31,9 @@ def run_script(main: Callable[[list[str]], int]) -> NoReturn:
 def prepare_process() -> None:
     """Before anything else is imported."""
     gc.disable()
-    from asyncemu.cli.tools.late_modules import import_asyncio
+    from asyncemu.cli.tools.late_modules import put_off
 
-    import_asyncio()
+    put_off()
     from asyncemu.cli.standard_streams import open_standard_descriptors
 
     open_standard_descriptors()
@@ -46,6 +46,9 @@ def prepare_process() -> None:
 
 def imported() -> None:
     """What a tool needs has been imported: collect garbage again, but never look at what there is now."""
+    from asyncemu.cli.tools.late_modules import complete_asyncio
+
+    complete_asyncio()
     if not gc.isenabled():
         gc.freeze()
         gc.enable()

@@ -23,9 +23,10 @@ class Checked(NamedTuple):
 
 
 def _told(status: int, output: str, errors: str) -> Checked:
-    # What QEMU says by its logging comes from another place here, and at another time.
+    # Some of QEMU's findings begin with its name.
     lines = [line.removeprefix("qemu-img: ") for line in errors.splitlines()]
-    lines = [line for line in lines if "corruption events will be suppressed" not in line]
+    # Here, these come when they are found, and findings when the check has ended.
+    lines.sort(key=lambda line: "corruption events will be suppressed" in line)
     counts = json.loads(output) if output.strip() else {}
     counts.pop("filename", None)
     return Checked(status, counts, lines)

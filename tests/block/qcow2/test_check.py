@@ -86,6 +86,16 @@ def set_refcount(path: Path, cluster: int, value: int) -> None:
     patch(path, refcount_block(path) + 2 * cluster, struct.pack(">H", value))
 
 
+def cut(path: Path, length: int) -> None:
+    """Shorten the file."""
+    path.write_bytes(path.read_bytes()[:-length])
+
+
+def mark_and_leak(path: Path) -> None:
+    patch(path, 79, b"\3")
+    set_refcount(path, 2, 2)
+
+
 def change(place: Callable[[Path], int], new: Callable[[int], int]) -> Damage:
     """Another number at ``place``."""
     return lambda path: put(path, place(path), new(word(path, place(path))) & (1 << 64) - 1)
@@ -102,7 +112,7 @@ DAMAGE: dict[str, Damage] = {
     "refcount too high": lambda path: set_refcount(path, 0, 2),
     "refcount too low": lambda path: set_refcount(path, 5, 1),
     "refcount of zero": lambda path: set_refcount(path, 3, 0),
-    "two refcounts": lambda path: (set_refcount(path, 1, 0), set_refcount(path, 2, 3))[0],
+    "two refcounts": lambda path: patch(path, refcount_block(path) + 2, struct.pack(">HH", 0, 3)),
     "L1 entry without COPIED": change(l1, lambda old: old & ~COPIED),
     "L1 entry with reserved bits": change(l1, lambda old: old | 1 << 60),
     "L1 entry unaligned": change(l1, lambda old: old + 512),
@@ -138,12 +148,12 @@ DAMAGE: dict[str, Damage] = {
     "too many snapshots": lambda path: patch(path, 60, struct.pack(">I", 70000)),
     "snapshot table unaligned": change(lambda path: 64, lambda old: old + 8),
     "snapshot table behind the end": change(lambda path: 64, lambda old: old + (1 << 40)),
-    "file cut off": lambda path: path.write_bytes(path.read_bytes()[: -3 * CLUSTER]) and None,
-    "file cut within a cluster": lambda path: path.write_bytes(path.read_bytes()[:-100]) and None,
-    "file longer": lambda path: path.write_bytes(path.read_bytes() + bytes(100 * CLUSTER)) and None,
+    "file cut off": lambda path: cut(path, 3 * CLUSTER),
+    "file cut within a cluster": lambda path: cut(path, 100),
+    "file longer": lambda path: patch(path, path.stat().st_size, bytes(100 * CLUSTER)),
     "marked corrupt": lambda path: patch(path, 79, b"\2"),
     "marked dirty": lambda path: patch(path, 79, b"\1"),
-    "marked both, leaked": lambda path: (patch(path, 79, b"\3"), set_refcount(path, 2, 2))[0],
+    "marked both, leaked": lambda path: mark_and_leak(path),
 }
 
 

@@ -7,6 +7,7 @@ covered, or something later; complete snapshots are there; and after a repair no
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import random
 from collections.abc import Iterator, Sequence
@@ -24,6 +25,7 @@ from asyncemu.block.qcow2.creation_options import Qcow2Creation
 from asyncemu.block.qcow2.driver import Qcow2Driver
 from asyncemu.block.types import CheckResult, SnapshotInfo
 from asyncemu.coroutines import start
+from asyncemu.errors import ConfigError
 from asyncemu.loop import AioContext
 from asyncemu.testing.crash_disk import CrashDisk, CrashDiskOptions
 from tests.block.qcow2.conftest import write
@@ -94,7 +96,7 @@ class Workload:
 
     async def run(self, length: int) -> None:
         guest = ["write"] * 5 + ["zero", "discard", "flush", "flush", "several", "several"]
-        owner = ["shrink", "grow"] + (["take", "take", "goto", "delete"] if self.snapshots else [])
+        owner = ["shrink", "grow"] + (["take", "take", "goto", "delete", "amend"] if self.snapshots else [])
         for _ in range(length):
             kind = self.choice.choice(guest + owner)
             if kind == "several":
@@ -171,9 +173,22 @@ class Workload:
             del self.kept[name]
             request = self._begin(Request(begin, flushes=True, durable=True, deleted=name))
             await self.driver.snapshot_delete("", name)
+        elif kind == "amend":
+            request = self._begin(Request(begin, flushes=True, durable=True))
+            await self._amend()
         else:
             return
         self._end(request)
+
+    async def _amend(self) -> None:
+        """Refcounts of another width; or to version 2, and back."""
+        options = {"refcount_bits": self.choice.choice(["8", "16", "16", "32", "64"])}
+        if options["refcount_bits"] == "16":
+            options["compat"] = "0.10"
+        # A downgrade is refused when a snapshot has another size than the disk.
+        with contextlib.suppress(ConfigError):
+            await self.driver.amend(options, lambda done, total: None, False)
+        await self.driver.amend({"compat": "1.1"}, lambda done, total: None, False)
 
     # ---- what may be there after a crash before event ``position``
 
@@ -310,3 +325,31 @@ async def test_crash_while_a_dirty_image_is_repaired_is_repaired_again(context: 
     for at in range(len(second.driver.events) + 1):
         await look(context, workload, second.driver.after_crash(at, random.Random(at)), position)
     await again.close()
+
+
+async def test_crash_while_an_image_grows_shows_nothing_of_what_was_cut_off(context: AioContext) -> None:
+    graph = BlockGraph(context, Path())
+    node = await graph.add(CrashDisk, CrashDiskOptions(), "disk")
+    disk = node.driver
+    assert isinstance(disk, CrashDisk)
+    await made(context, graph, node, {"cluster_size": 1024}, 64 * 1024)
+    top = await graph.add_table({"driver": "qcow2", "file": "disk"}, "top")
+    workload = Workload(top, disk, random.Random(1), True, 128)
+    await write(top, 0, b"\1" * (64 * 1024))
+    await top.truncate(39 * SECTOR)
+    workload.requests = [Request(-1, 0, [1] * 38, size=39, durable=True, end=-1)]
+    zero = Request(len(disk.events), 38, [0])
+    # A zero cluster, in memory: on disk, the cluster has what was there before.
+    await top.write_zeroes(38 * SECTOR, SECTOR)
+    zero.values = [0]
+    workload.requests.append(Request(-1, 38, [1]))
+    workload.requests.append(zero)
+    begin = len(disk.events)
+    workload.requests.append(Request(begin, size=71, durable=True))
+    await top.truncate(71 * SECTOR)
+    workload.requests[-1].end = len(disk.events)
+    await graph.remove(top)
+    for position in range(begin, len(disk.events) + 1):
+        for choice in range(3):
+            await look(context, workload, disk.after_crash(position, random.Random(choice)), position)
+    await graph.close()

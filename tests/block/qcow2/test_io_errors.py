@@ -90,8 +90,8 @@ async def use(node: BlockNode, large: bool) -> None:
         node.flush(),
         write(node, SIZE // 2, pattern(60_000)),
         node.driver.save_vmstate(0, state),
-        node.truncate(4 * SIZE),
-        write(node, SIZE, pattern(3 * SIZE)) if large else write(node, 3 * SIZE, pattern(100_000)),
+        node.truncate(6 * SIZE),
+        write(node, SIZE, pattern(5 * SIZE)) if large else write(node, 3 * SIZE, pattern(100_000)),
         node.truncate(SIZE, exact=True),
         node.flush(),
     ]

@@ -12,8 +12,11 @@ import pytest
 from asyncemu.block import BlockGraph
 from asyncemu.block.open_mode import OpenMode
 from asyncemu.block.qcow2 import overlap
+from asyncemu.block.qcow2.cleaner import CacheCleaner
 from asyncemu.block.reopen import reopen
 from asyncemu.errors import BlockError, ConfigError
+from asyncemu.loop import Clock, ClockKind
+from asyncemu.testing.fake_clock import FakeClock
 from tests.block.qcow2.conftest import (
     create,
     header_field,
@@ -308,6 +311,27 @@ async def test_cache_is_cleaned_of_what_is_not_used(graph: BlockGraph, tmp_path:
 
         assert (kept, len(cache.tables)) == (1, 0)
         assert await node.pread(0, 1) == b"x"
+
+
+async def test_cache_cleaner_runs_at_each_interval_until_it_is_stopped(graph: BlockGraph, tmp_path: Path) -> None:
+    path = await create(graph, tmp_path / "image", SIZE)
+    time = FakeClock()
+    async with opened(graph, path, cache_clean_interval=0) as node:
+        image = image_of(node)
+        cleaner = CacheCleaner(image, 600, Clock(ClockKind.REALTIME, time))
+        await write(node, 0, b"x")
+        await node.flush()
+
+        seen = []
+        for seconds in (599, 1, 600):
+            time.advance(seconds * 1_000_000_000)
+            seen.append(len(image.l2_cache.tables))
+        assert await node.pread(0, 1) == b"x"
+        cleaner.stop()
+        time.advance(6000 * 1_000_000_000)
+
+        assert seen == [1, 1, 0]
+        assert len(image.l2_cache.tables) == 1
 
 
 # ---- snapshots of the image

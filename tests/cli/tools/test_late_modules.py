@@ -10,7 +10,10 @@ import sys
 def run(code: str) -> str:
     """What ``code`` prints in a process that has put modules off."""
     start = (
-        "from asyncemu.cli.tools.late_modules import import_asyncio; import_asyncio(); import sys, threading, asyncio\n"
+        "from asyncemu.cli.tools.late_modules import complete_asyncio, put_off\n"
+        "put_off()\n"
+        "import asyncio, sys, threading\n"
+        "complete_asyncio()\n"
     )
     found = subprocess.run([sys.executable, "-c", start + code], capture_output=True, text=True, check=True)
     return found.stdout.strip()
