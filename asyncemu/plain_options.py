@@ -218,7 +218,7 @@ class PlainOptions(AnyOptions):
     @classmethod
     def _annotation(cls, name: str) -> Any:
         """The resolved annotation of one field."""
-        owner = next(base for base in cls.__mro__ if name in base.__dict__.get("__annotations__", {}))
+        owner = next(base for base in cls.__mro__ if name in vars(base).get("__annotations__", {}))
         bearer = SimpleNamespace(__annotations__={name: owner.__annotations__[name]})
         names = vars(sys.modules[owner.__module__]), dict(vars(owner))
         return typing.get_type_hints(bearer, *names, include_extras=True)[name]

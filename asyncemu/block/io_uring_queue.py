@@ -148,9 +148,7 @@ class IoUringQueue:
         # The kernel takes the length in ``addr`` and the mode in ``len``.
         await self._run(_Request(self.context.loop, OP_FALLOCATE, fd, offset, address=length, length=mode))
 
-    async def _transfer(
-        self, flat: int, vectored: int, fd: int, offset: int, buffers: Buffers, flags: int = 0
-    ) -> int:
+    async def _transfer(self, flat: int, vectored: int, fd: int, offset: int, buffers: Buffers, flags: int = 0) -> int:
         loop = self.context.loop
         if len(buffers) == 1:
             address, held = pin(buffers[0])

@@ -67,19 +67,23 @@ class CopiedFlags:
     async def _refcount(self, cluster: int) -> int | None:
         """None: it can't be read, which has been said before."""
         geometry = self._geometry
-        index = cluster >> geometry.refcount_block_bits
-        if index != self._block_index:
-            self._block_index = index
-            try:
-                block = await self._image.refcounts.block_of(cluster)
-            except (OSError, BlockError):
-                self._payload = None
-            else:
-                codec = self._image.refcounts.codec
-                self._payload = codec.empty() if block is None else block.payload
+        await self._load(cluster >> geometry.refcount_block_bits)
         if self._payload is None:
             return None
         return self._image.refcounts.codec.get(self._payload, cluster & geometry.refcount_block_entries - 1)
+
+    async def _load(self, index: int) -> None:
+        """``_payload`` is refcount block ``index``, None when it can't be read."""
+        if index == self._block_index:
+            return
+        self._block_index = index
+        try:
+            block = await self._image.refcounts.block_of(index << self._geometry.refcount_block_bits)
+        except (OSError, BlockError):
+            self._payload = None
+        else:
+            codec = self._image.refcounts.codec
+            self._payload = codec.empty() if block is None else block.payload
 
     async def _write_l1(self, index: int, entry: int) -> None:
         l1 = self._image.l1
@@ -107,32 +111,39 @@ class CopiedFlags:
             number = error.errno or errno.EIO
             self._report.error(f"ERROR: Could not read L2 table: {os.strerror(number)}")
             raise CheckStopped(number) from error
-        changed = 0
-        step = geometry.entry_words
-        if words.count(0) < len(words):
-            for at in range(0, len(words), step):
-                if words[at]:
-                    changed += await self._check_entry(words, at)
+        changed = await self._check_entries(words) if words.count(0) < len(words) else 0
         if changed:
             await self._write_l2(offset, words)
             self._report.fixed(changed)
         await asyncio.sleep(0)
 
-    async def _check_entry(self, words: array[int], at: int) -> int:
-        """1: it is changed."""
-        entry = words[at]
-        if cluster_kind(self._geometry, entry) not in (NORMAL, ZERO_ALLOC):
-            return 0
-        refcount: int | None = 1
-        if not self._geometry.has_data_file:
-            refcount = await self._refcount((entry & OFFSET_MASK) >> self._geometry.cluster_bits)
-        if refcount is None or (refcount == 1) == bool(entry & COPIED):
-            return 0
-        self._report.corruption(f"{self._verb} OFLAG_COPIED data cluster: l2_entry={entry:x} refcount={refcount}")
-        if not self._repair:
-            return 0
-        words[at] = entry ^ COPIED
-        return 1
+    async def _check_entries(self, words: array[int]) -> int:
+        """How many are changed."""
+        geometry, get = self._geometry, self._image.refcounts.codec.get
+        bits, block_bits = geometry.cluster_bits, geometry.refcount_block_bits
+        mask, index = geometry.refcount_block_entries - 1, -1
+        changed, step, external = 0, geometry.entry_words, geometry.has_data_file
+        for at, entry in enumerate(words[::step]):
+            if not entry & OFFSET_MASK and not external:
+                continue
+            if cluster_kind(geometry, entry) not in (NORMAL, ZERO_ALLOC):
+                continue
+            refcount = 1
+            if not external:
+                cluster = (entry & OFFSET_MASK) >> bits
+                if cluster >> block_bits != index:
+                    index = cluster >> block_bits
+                    await self._load(index)
+                if self._payload is None:
+                    continue
+                refcount = get(self._payload, cluster & mask)
+            if (refcount == 1) == (entry >> 63):
+                continue
+            self._report.corruption(f"{self._verb} OFLAG_COPIED data cluster: l2_entry={entry:x} refcount={refcount}")
+            if self._repair:
+                words[at * step] = entry ^ COPIED
+                changed += 1
+        return changed
 
     async def _write_l2(self, offset: int, words: array[int]) -> None:
         image = self._image

@@ -34,6 +34,8 @@ class ReferenceCounts:
         self.codec = codec
         self.file_size = file_size
         self.clusters = geometry.clusters(file_size)
+        self._entries = geometry.refcount_block_entries
+        self._bits = geometry.refcount_block_bits
         self._report = report
         #: By index: what a refcount block there would have.
         self.blocks: dict[int, Any] = {}
@@ -68,9 +70,19 @@ class ReferenceCounts:
 
     def add(self, first: int, count: int, times: int = 1) -> None:
         """``count`` clusters in a row are named ``times`` times more."""
-        codec, entries = self.codec, self.geometry.refcount_block_entries
+        codec, entries = self.codec, self._entries
         end = first + count
-        self.clusters = max(self.clusters, end)
+        if end > self.clusters:
+            self.clusters = end
+        if count == 1:
+            block = self.blocks.get(first >> self._bits) or self._block(first >> self._bits)
+            index = first & entries - 1
+            value = codec.get(block, index) + times
+            if value <= codec.maximum:
+                codec.put(block, index, value)
+            else:
+                self._add_or_overflow(block, index, first, times)
+            return
         while first < end:
             block = self._block(first >> self.geometry.refcount_block_bits)
             start = first & entries - 1

@@ -147,6 +147,20 @@ class Qcow2Driver(BlockDriver[Qcow2Options], name="qcow2"):
             self._preallocated = await metadata_preallocated(self.image)
         return await block_status(self.image, offset, length, self._preallocated)
 
+    async def copy_range_from(
+        self, offset: int, target: BlockChild, target_offset: int, length: int, read_flags: int, write_flags: int
+    ) -> None:
+        from asyncemu.block.qcow2.copying import copy_from
+
+        await copy_from(self.image, offset, target, target_offset, length, (read_flags, write_flags))
+
+    async def copy_range_to(
+        self, source: BlockChild, source_offset: int, offset: int, length: int, read_flags: int, write_flags: int
+    ) -> None:
+        from asyncemu.block.qcow2.copying import copy_to
+
+        await copy_to(self.image, source, source_offset, offset, length, (read_flags, write_flags))
+
     async def truncate(self, size: int, *, exact: bool, preallocation: Preallocation, zero: bool) -> int:
         from asyncemu.block.qcow2.resize import truncate
 

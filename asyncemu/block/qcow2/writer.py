@@ -125,8 +125,8 @@ class Writer:
         if head[1] + tail[1] > _ZEROES_WORTH_A_CALL and await self._zeroed_by_file(allocation, head, tail):
             await self._write_data(part.host, part.length, data)
             return
-        before = await self._old_data(*head)
-        behind = await self._old_data(*tail)
+        before = await self.old_data(*head)
+        behind = await self.old_data(*tail)
         start = allocation.start + to_host
         length = allocation.end - allocation.start
         await image.check_data_overlap(start, length)
@@ -135,7 +135,8 @@ class Writer:
             await image.data_file.debug_event("write_aio")
         await image.data_file.pwritev(start, Buffers((*Buffers.of(before), *data, *Buffers.of(behind))))
 
-    async def _old_data(self, offset: int, length: int) -> bytes | bytearray:
+    async def old_data(self, offset: int, length: int) -> bytes | bytearray:
+        """What guest bytes read as before they are allocated."""
         if not length:
             return b""
         image = self._image

@@ -49,6 +49,7 @@ qemu-img snapshot -l overlay.qcow2 | awk 'NR > 2 { print $2 }'
 """
 
 
+@pytest.mark.slow
 def test_script_for_qemu_runs_with_links_in_path(tmp_path: Path) -> None:
     links = tmp_path / "bin"
     links.mkdir()
