@@ -30,8 +30,23 @@ class Defect(Exception):
 
 def drive(main: Callable[[AioContext], Awaitable[None]]) -> None:
     """Run ``main`` to its end. Raises what it raises, and Defect: it hangs, or leaves tasks or failures behind."""
-    # Hostile input is logged; a million inputs would be a million lines.
-    logging.getLogger("asyncemu").setLevel(logging.CRITICAL + 1)
+    with _silence():
+        _drive(main)
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Hostile input is logged; a million inputs would be a million lines."""
+    logger = logging.getLogger("asyncemu")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def _drive(main: Callable[[AioContext], Awaitable[None]]) -> None:
     loop = _loop()
     failures: list[BaseException] = []
 

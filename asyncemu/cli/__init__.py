@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if arguments is None else arguments
     if words and words[0] in TOOLS:
         # They have exit statuses and ways with signals of their own, and are to start fast.
-        return run_tool_command(words)
+        return run_tool_command(words, own_process=arguments is None)
     # Before the rest is imported: from here on a signal has the effect that is promised, however early it comes.
     from asyncemu.cli.interrupts import Interrupts
 
@@ -36,14 +36,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return run_program(arguments, interrupts)
 
 
-def run_tool_command(words: Sequence[str]) -> int:
-    """``asyncemu img ...``: the same as the program asyncemu-img."""
+def run_tool_command(words: Sequence[str], *, own_process: bool) -> int:
+    """``asyncemu img ...``: the same as the program asyncemu-img. ``own_process``: nobody else lives in this process."""
     import importlib
     from typing import Any
 
-    from asyncemu.cli.tools.startup import prepare_process
+    if own_process:
+        from asyncemu.cli.tools.startup import prepare_process
 
-    prepare_process()
+        prepare_process()
     tool: Any = importlib.import_module(f"asyncemu.cli.{words[0]}")
     status: int = tool.main([f"asyncemu-{words[0]}", *words[1:]])
     return status

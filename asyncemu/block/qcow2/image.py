@@ -161,6 +161,7 @@ class Image:
         await self.file.pwritev(0, Buffers.of(data))
         self.area, self.header = stored, stored.header
 
+    @home
     async def set_incompatible(self, bits: int) -> None:
         """Write and flush these feature bits."""
         await self.file.pwrite_sync(INCOMPATIBLE_OFFSET, struct.pack(">Q", bits))
@@ -304,6 +305,7 @@ class Image:
 
         logging.getLogger("asyncemu.block.qcow2.lines").warning("%s", line)
 
+    @home
     def warn(self, message: str) -> None:
         """Tell whoever runs this."""
         import logging

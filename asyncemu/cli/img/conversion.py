@@ -221,11 +221,34 @@ class Conversion:
         if self._reads_as_zero:
             requests = [request for request in requests if not isinstance(request[1], int)]
         try:
+            if self._may_overlap(piece, requests):
+                sending = start(self._context, self._send(*requests[0]))
+                self._give_turn(piece)
+                await sending
+                return
             for request in requests:
                 await self._send(*request)
         except BlockError as error:
             reason = os.strerror(error.errno)
             raise ToolError(f"error while writing at byte {piece.offset}: {reason}") from error
+
+    def _may_overlap(self, piece: Piece, requests: Sequence[Request]) -> bool:
+        """May what is behind ``piece`` begin to be written before ``piece`` has been?
+
+        Where the target takes a place in its file as soon as the request is made, which is so for whole clusters that
+        one table maps, the image is the same. A write is on its way then while the one before it ends.
+        """
+        if self._options.compressed or self._options.out_of_order or self._options.rate_limit:
+            return False
+        if len(requests) != 1 or isinstance(requests[0][1], int) or len(requests[0][1]) != piece.length:
+            return False
+        cluster, end = self._cluster_size, piece.offset + piece.length
+        if not cluster:
+            return True
+        # Entries of 16 bytes: the most that a format has.
+        mapped = cluster * cluster // 16
+        is_whole = not piece.offset % cluster and not end % cluster
+        return is_whole and piece.offset // mapped == (end - 1) // mapped
 
     async def _send(self, offset: int, what: memoryview | int) -> None:
         flags = self._target.write_flags
@@ -244,16 +267,21 @@ class Conversion:
             await turn
 
     async def _pass_turn(self, piece: Piece) -> None:
-        """What is behind ``piece`` may be written; returns when that is on its way.
+        """What is behind ``piece`` may be written, unless it may already; returns when that is on its way.
 
         The caller will read next, which holds the loop up when the bytes are in the page cache: the disk, or the thread
         that copies into the cache, would have nothing to do meanwhile. One round until the other has made the request,
         and one until it has been handed over.
         """
-        self._turn = piece.offset + piece.length
-        self._wake(self._turn)
+        if self._turn >= piece.offset + piece.length:
+            return
+        self._give_turn(piece)
         for _ in range(2):
             await asyncio.sleep(0)
+
+    def _give_turn(self, piece: Piece) -> None:
+        self._turn = piece.offset + piece.length
+        self._wake(self._turn)
 
     def _wake(self, offset: int) -> None:
         turn = self._turns.pop(offset, None)

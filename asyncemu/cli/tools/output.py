@@ -36,8 +36,14 @@ class _Descriptor(io.RawIOBase):
 
 
 def open_stdout() -> None:
-    """Let ``sys.stdout`` be such a file. What is written to a terminal shows at the end of each line."""
+    """Let ``sys.stdout`` be such a file, buffered as it was: PYTHONUNBUFFERED has its meaning."""
+    before = sys.stdout
     raw = _Descriptor(1)
+    buffer = raw if before.write_through else io.BufferedWriter(raw)
     sys.stdout = io.TextIOWrapper(
-        io.BufferedWriter(raw), sys.stdout.encoding, errors="surrogateescape", line_buffering=raw.isatty()
+        buffer,  # type: ignore[arg-type]  # a raw file will do, as Python's own does
+        before.encoding,
+        errors="surrogateescape",
+        line_buffering=before.line_buffering,
+        write_through=before.write_through,
     )

@@ -98,7 +98,7 @@ async def test_copy_range_that_fails_gives_its_clusters_back(graph: BlockGraph, 
     async def fails(*arguments: object) -> None:
         raise OSError(errno.EIO, "injected")
 
-    image_of(node).file.node.driver.copy_range_to = fails  # type: ignore[method-assign]
+    image_of(node).file.node.driver.copy_range_to = fails  # type: ignore[method-assign,assignment]
     one, other = await backend_of(source), await backend_of(node)
     with pytest.raises(BlockError):
         await one.copy_range(0, other, 0, 100_000)
