@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run_tool_command(words: Sequence[str], *, own_process: bool) -> int:
-    """``asyncemu img ...``: the same as the program asyncemu-img. ``own_process``: nobody else lives in this process."""
+    """``asyncemu img ...``: as the program asyncemu-img. ``own_process``: nobody else lives in this process."""
     import importlib
     from typing import Any
 

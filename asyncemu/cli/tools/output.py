@@ -38,10 +38,11 @@ class _Descriptor(io.RawIOBase):
 def open_stdout() -> None:
     """Let ``sys.stdout`` be such a file, buffered as it was: PYTHONUNBUFFERED has its meaning."""
     before = sys.stdout
+    assert isinstance(before, io.TextIOWrapper)
     raw = _Descriptor(1)
     buffer = raw if before.write_through else io.BufferedWriter(raw)
     sys.stdout = io.TextIOWrapper(
-        buffer,  # type: ignore[arg-type]  # a raw file will do, as Python's own does
+        buffer,
         before.encoding,
         errors="surrogateescape",
         line_buffering=before.line_buffering,
