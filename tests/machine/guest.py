@@ -42,7 +42,10 @@ filename = "{disk}"
 driver = "virtio-blk"
 drive = "disk0"
 serial = "test-disk"
+"""
 
+#: Only where a test is about it: the known hang (docs/performance.md) begins in its driver, one boot of some twenty.
+RNG = """
 [[device]]
 driver = "virtio-rng"
 """
@@ -123,5 +126,6 @@ def debian(directory: Path, session: str) -> Path:
     disk = directory / "disk.img"
     shutil.copyfile(files.disk, disk)
     config = directory / "vm.toml"
-    config.write_text(CONFIG.format(image=files.image, initrd=files.initrd, disk=disk, session=session))
+    text = CONFIG.format(image=files.image, initrd=files.initrd, disk=disk, session=session)
+    config.write_text(text + (RNG if session == "demo" else ""))
     return config

@@ -3,25 +3,21 @@
 
 from __future__ import annotations
 
-import mmap
-import os
 import sys
 from collections.abc import Sequence
 from time import perf_counter
-from typing import Final, NamedTuple
+from typing import Final
 
+from asyncemu.cli.img.bench_load import Bench, FlushingBench, Load
 from asyncemu.cli.img.options import FORCE_SHARE, HELP, IMAGE_OPTS, Arguments
 from asyncemu.cli.tools.cache_modes import CACHE_MODES, CacheMode
 from asyncemu.cli.tools.failure import ToolError
 from asyncemu.cli.tools.getopt_long import NO_ARGUMENT, REQUIRED_ARGUMENT
 from asyncemu.cli.tools.node_modes import AIO_MODES
 from asyncemu.cli.tools.numbers import c_number
-from asyncemu.cli.tools.opening import Image, ImageArgument, open_image
+from asyncemu.cli.tools.opening import ImageArgument, open_image
 from asyncemu.cli.tools.runner import ToolSession, run_tool
 from asyncemu.cli.tools.sizes import INT64_MAX, size_argument
-from asyncemu.coroutines import Coroutine, start
-from asyncemu.errors import BlockError
-from asyncemu.memory.buffers import Buffers
 
 SHORT: Final = ":hc:d:f:ni:o:qs:S:t:wU"
 LONG: Final = {
@@ -34,26 +30,6 @@ LONG: Final = {
 }
 
 _INT_MAX: Final = (1 << 31) - 1
-
-
-class Load(NamedTuple):
-    """What is sent."""
-
-    requests: int
-    #: Requests at a time.
-    depth: int
-    #: Bytes of one.
-    size: int
-    #: Where the first is, and how far the next one is from it.
-    offset: int
-    step: int
-    write: bool
-    #: The byte that is written.
-    pattern: int
-    #: Requests between flushes; 0: none.
-    flush_interval: int
-    #: Nothing else is under way during a flush.
-    drains: bool
 
 
 def command(argv: Sequence[str]) -> int:
@@ -85,7 +61,7 @@ def command(argv: Sequence[str]) -> int:
         image = await open_image(session, image_argument)
         _announce(load)
         began = perf_counter()
-        await _Bench(session, image, load).run()
+        await (FlushingBench if load.flush_interval else Bench)(session.context, image, load).run()
         sys.stdout.write(f"Run completed in {perf_counter() - began:3.3f} seconds.\n")
         return 0
 
@@ -155,97 +131,3 @@ def _announce(load: Load) -> None:
     if load.flush_interval:
         sys.stdout.write(f"Sending flush every {load.flush_interval} requests\n")
     sys.stdout.flush()
-
-
-class _Bench:
-    """A request that ends begins the next one. QEMU: bench_cb."""
-
-    def __init__(self, session: ToolSession, image: Image, load: Load) -> None:
-        self._context = session.context
-        self._image = image
-        self._load = load
-        self._end = self._context.loop.create_future()
-        #: Requests that have not ended, and those of them that are under way; flushes that are.
-        self._left = load.requests
-        self._in_flight = 0
-        self._flushes = 0
-        self._offset = load.offset
-        self._filling = False
-        self._drained_flush_due = False
-        self._buffers: list[Buffers] = []
-
-    async def run(self) -> None:
-        """ToolError when one fails."""
-        self._fill()
-        await self._end
-
-    def _fill(self) -> None:
-        """Keep ``depth`` of them under way. Requests that end at once come back here, and must not go deeper."""
-        if self._filling:
-            return
-        self._filling = True
-        try:
-            while not self._end.done():
-                if self._drained_flush_due:
-                    if self._in_flight:
-                        return
-                    self._drained_flush_due = False
-                    self._flush()
-                if (self._flushes and self._load.drains) or self._in_flight >= min(self._left, self._load.depth):
-                    break
-                self._in_flight += 1
-                start(self._context, self._request(), self._ended)
-            if not self._left and not self._flushes and not self._end.done():
-                self._end.set_result(None)
-        finally:
-            self._filling = False
-
-    async def _request(self) -> None:
-        load, offset = self._load, self._offset
-        size = self._image.backend.size
-        self._offset = (offset + load.step) % size if size else 0
-        buffers = self._buffers.pop() if self._buffers else self._new_buffers()
-        if load.write:
-            await self._image.backend.pwritev(offset, buffers, self._image.write_flags)
-        else:
-            await self._image.backend.preadv(offset, buffers)
-        self._buffers.append(buffers)
-
-    def _new_buffers(self) -> Buffers:
-        if not self._load.size:
-            return Buffers()
-        view = memoryview(mmap.mmap(-1, self._load.size))  # aligned for direct I/O
-        if self._load.pattern:
-            view[:] = bytes([self._load.pattern]) * self._load.size
-        return Buffers((view,))
-
-    def _ended(self, request: Coroutine[None]) -> None:
-        self._in_flight -= 1
-        self._left -= 1
-        if self._failed(request):
-            return
-        interval = self._load.flush_interval
-        # What is counted is requests that have not begun.
-        if interval and (self._left - self._in_flight) % interval == 0:
-            if self._load.drains:
-                self._drained_flush_due = True
-            else:
-                self._flush()
-        self._fill()
-
-    def _flush(self) -> None:
-        self._flushes += 1
-        start(self._context, self._image.backend.flush(), self._flushed)
-
-    def _flushed(self, request: Coroutine[None]) -> None:
-        self._flushes -= 1
-        if not self._failed(request):
-            self._fill()
-
-    def _failed(self, request: Coroutine[None]) -> bool:
-        error = request.error
-        if error is not None and not self._end.done():
-            if isinstance(error, BlockError):
-                error = ToolError(f"Failed request: {os.strerror(error.errno)}")
-            self._end.set_exception(error)
-        return error is not None

@@ -117,6 +117,8 @@ def _check_compressible(options: ConvertOptions, creation: CreationOptions | Non
 
 async def _check_bitmaps(options: ConvertOptions, source: Image) -> None:
     """Persistent bitmaps are not copied yet: an image that has none is as good as copied."""
+    if source.node.driver.name != "qcow2":
+        raise ToolError("Source lacks bitmap support")
     form = options.target_format or "raw"
     if form != "qcow2":
         raise ToolError(f"Format driver '{form}' does not support bitmaps")

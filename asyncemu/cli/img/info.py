@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, Final
 
+from asyncemu.block.node import BlockNode
 from asyncemu.block.open_mode import OpenMode
 from asyncemu.block.types import SnapshotInfo
 from asyncemu.cli.img.options import (
@@ -103,7 +104,7 @@ async def image_info(image: Image) -> dict[str, Any]:
         info["encrypted"] = True
     if about.cluster_size:
         info["cluster-size"] = about.cluster_size
-    if _tells_of_itself(image):
+    if _tells_of_itself(image.node):
         info["dirty-flag"] = about.dirty
     if about.format_specific is not None:
         info["format-specific"] = about.format_specific
@@ -121,9 +122,10 @@ async def image_info(image: Image) -> dict[str, Any]:
     return info
 
 
-def _tells_of_itself(image: Image) -> bool:
-    """Has the driver, or the file that a raw image is, anything to say (QEMU: bdrv_get_info)?"""
-    node = image.node
+def _tells_of_itself(node: BlockNode) -> bool:
+    """Has the driver, or below a raw image that of its file, anything to say? QEMU: bdrv_get_info."""
+    while node.driver.name == "raw" and (file := node.primary_child) is not None:
+        node = file.node
     return node.driver.is_format or node.driver.name in ("file", "host_device")
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import os
 import sys
+from typing import Any
 
 
 class _Descriptor(io.RawIOBase):
@@ -27,8 +28,8 @@ class _Descriptor(io.RawIOBase):
     def isatty(self) -> bool:
         return os.isatty(self._fd)
 
-    def write(self, data: object) -> int:
-        view = memoryview(data)  # type: ignore[arg-type]  # whatever BufferedWriter passes
+    def write(self, data: Any) -> int:
+        view = memoryview(data)
         try:
             return os.write(self._fd, view)
         except OSError:
@@ -40,7 +41,8 @@ def open_stdout() -> None:
     before = sys.stdout
     assert isinstance(before, io.TextIOWrapper)
     raw = _Descriptor(1)
-    buffer = raw if before.write_through else io.BufferedWriter(raw)
+    # As Python's own stdout, which is on the bare file when it is unbuffered.
+    buffer: Any = raw if before.write_through else io.BufferedWriter(raw)
     sys.stdout = io.TextIOWrapper(
         buffer,
         before.encoding,

@@ -123,7 +123,9 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     base.qcow2     1 MiB: data, zeroes, a compressed cluster, and nothing
     overlay.qcow2  2 MiB over base.qcow2: data, a discarded cluster, data behind the base's end
+    top.qcow2      2 MiB over overlay.qcow2: data, zeroes over data, a cluster in part
     snapshots.qcow2 two internal snapshots, s1 and s2
+    bitmaps.qcow2  nothing, but a persistent bitmap
     leaks.qcow2, damaged.qcow2  a cluster with a reference too many, one with too few
     raw, other, longer: raw, sparse, of 1, 1 and 2 MiB; other and longer differ from raw in a byte each
     odd, empty     raw, of 1 byte and none
@@ -145,6 +147,10 @@ def _make_qcow2(directory: Path) -> None:
         "qemu-io",
         *("-c", "write -P 1 0 64k", "-c", "discard 64k 64k", "-c", "write -P 2 1536k 64k", "overlay.qcow2"),
     )
+    run("qemu-img", "create", "-q", "-f", "qcow2", "-b", "overlay.qcow2", "-F", "qcow2", "top.qcow2")
+    run("qemu-io", "-c", "write -P 7 256k 64k", "-c", "write -z 1536k 64k", "-c", "write -P 8 70k 1k", "top.qcow2")
+    run("qemu-img", "create", "-q", "-f", "qcow2", "bitmaps.qcow2", "1M")
+    run("qemu-img", "bitmap", "--add", "bitmaps.qcow2", "b0")
     for name in ("snapshots.qcow2", "leaks.qcow2", "damaged.qcow2"):
         shutil.copy(directory / "base.qcow2", directory / name)
     run("qemu-img", "snapshot", "-c", "s1", "snapshots.qcow2")

@@ -54,6 +54,9 @@ COMMANDS = {
         overlay.qcow2: info --backing-chain overlay.qcow2
         snapshots.qcow2: info snapshots.qcow2
         snapshots.qcow2: info --output json snapshots.qcow2
+        base.qcow2 overlay.qcow2 top.qcow2: info --backing-chain top.qcow2
+        bitmaps.qcow2: info bitmaps.qcow2
+        bitmaps.qcow2: info --output=json bitmaps.qcow2
         raw: info raw
         odd: info --output=json odd
         empty: info empty
@@ -77,6 +80,7 @@ COMMANDS = {
         base.qcow2: map --max-length=-1 base.qcow2
         base.qcow2 overlay.qcow2: map overlay.qcow2
         base.qcow2 overlay.qcow2: map --output=json overlay.qcow2
+        base.qcow2 overlay.qcow2 top.qcow2: map --output=json top.qcow2
         base.qcow2 overlay.qcow2: map --output=json -s 1536k -l 1G overlay.qcow2
         raw: map -f raw raw
         raw: map -f raw --output=json raw
@@ -97,6 +101,7 @@ COMMANDS = {
         base.qcow2 overlay.qcow2: compare -s base.qcow2 overlay.qcow2
         base.qcow2 overlay.qcow2: compare -q base.qcow2 overlay.qcow2
         base.qcow2 raw: compare -s base.qcow2 raw
+        base.qcow2 overlay.qcow2 top.qcow2: compare overlay.qcow2 top.qcow2
         raw other: compare raw other
         raw: compare -f raw -F raw -s raw raw
         raw: compare -p raw raw
@@ -123,6 +128,7 @@ COMMANDS = {
         damaged.qcow2: check damaged.qcow2
         damaged.qcow2: check --output=json damaged.qcow2
         snapshots.qcow2: check snapshots.qcow2
+        bitmaps.qcow2: check bitmaps.qcow2
         raw: check raw
         raw: check -f raw --output=json raw
         : check missing
@@ -237,6 +243,7 @@ COMMANDS = {
         base.qcow2: convert -c base.qcow2 o
         base.qcow2: convert -c -O qcow2 -o preallocation=full base.qcow2 o
         base.qcow2: convert -n base.qcow2 o
+        raw: convert --bitmaps -O qcow2 raw o
         base.qcow2 odd: convert -n -O raw base.qcow2 odd
         base.qcow2: convert -n -O qcow2 -o compat=1.1 base.qcow2 o
         base.qcow2: convert -F qcow2 -O qcow2 base.qcow2 o

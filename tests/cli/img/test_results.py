@@ -63,6 +63,11 @@ EQUAL = """
     base.qcow2 overlay.qcow2: convert overlay.qcow2 o
     base.qcow2 overlay.qcow2: convert -O qcow2 overlay.qcow2 o
     base.qcow2 overlay.qcow2: convert -O qcow2 -S 0 overlay.qcow2 o
+    base.qcow2 overlay.qcow2 top.qcow2: convert -O qcow2 top.qcow2 o
+    base.qcow2 overlay.qcow2 top.qcow2: convert -O qcow2 -B overlay.qcow2 -F qcow2 top.qcow2 o
+    base.qcow2 overlay.qcow2 top.qcow2: convert -O qcow2 -B base.qcow2 -F qcow2 top.qcow2 o
+    bitmaps.qcow2: convert -O qcow2 bitmaps.qcow2 o
+    base.qcow2: convert --bitmaps -O qcow2 base.qcow2 o
     base.qcow2 overlay.qcow2: convert -O qcow2 -o preallocation=metadata overlay.qcow2 o
     base.qcow2 overlay.qcow2: convert -B base.qcow2 -F qcow2 -O qcow2 overlay.qcow2 o
     base.qcow2 overlay.qcow2: convert -B base.qcow2 -F qcow2 -O qcow2 -S 0 overlay.qcow2 o
@@ -92,6 +97,9 @@ EQUAL = """
     base.qcow2 overlay.qcow2 raw: rebase -b raw -F raw overlay.qcow2
     base.qcow2 overlay.qcow2 longer: rebase -p -b longer -F raw overlay.qcow2
     base.qcow2 overlay.qcow2: rebase -b '' overlay.qcow2
+    base.qcow2 overlay.qcow2 top.qcow2: rebase -b base.qcow2 -F qcow2 top.qcow2
+    base.qcow2 overlay.qcow2 top.qcow2: rebase -b ./base.qcow2 -F qcow2 top.qcow2
+    base.qcow2 overlay.qcow2 top.qcow2: rebase -b '' top.qcow2
     base.qcow2 overlay.qcow2: rebase -b base.qcow2 -F qcow2 overlay.qcow2
     base.qcow2 overlay.qcow2: rebase -u -b missing -F raw overlay.qcow2
     overlay.qcow2: rebase -u -b '' overlay.qcow2
@@ -115,6 +123,9 @@ SAME = """
     base.qcow2 overlay.qcow2: commit -b base.qcow2 overlay.qcow2: base.qcow2 overlay.qcow2
     base.qcow2 overlay.qcow2: commit -d overlay.qcow2: base.qcow2 overlay.qcow2
     base.qcow2 overlay.qcow2: commit -q -r 100M overlay.qcow2: base.qcow2 overlay.qcow2
+    base.qcow2 overlay.qcow2 top.qcow2: commit top.qcow2: overlay.qcow2 top.qcow2
+    base.qcow2 overlay.qcow2 top.qcow2: commit -b base.qcow2 top.qcow2: base.qcow2 overlay.qcow2 top.qcow2
+    base.qcow2 overlay.qcow2 top.qcow2: commit -b ./base.qcow2 -d top.qcow2: base.qcow2 top.qcow2
     snapshots.qcow2: snapshot -a s1 snapshots.qcow2: snapshots.qcow2
     snapshots.qcow2: snapshot -d s1 snapshots.qcow2: snapshots.qcow2
     snapshots.qcow2: snapshot -c s3 snapshots.qcow2: snapshots.qcow2
