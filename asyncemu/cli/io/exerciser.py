@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Coroutine as PythonCoroutine
 from typing import Any
 
@@ -93,6 +94,11 @@ class Exerciser:
         if request.error is not None:
             # A bug of ours, as they deal with what may happen: it must not get lost.
             raise request.error
+        # What it has said must not wait for the next prompt: who drives the program by a pipe may wait for it.
+        try:
+            sys.stdout.flush()
+        except BrokenPipeError:
+            discard_output()
 
     # ---- commands
 
