@@ -9,6 +9,7 @@ import os
 os.environ.setdefault("ASYNCEMU_DEBUG", "1")
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
@@ -30,6 +31,15 @@ def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> d
     if item.get_closest_marker("both_loops") is not None:
         factories["asyncio"] = asyncio.new_event_loop
     return factories
+
+
+@pytest.fixture(autouse=True)
+def log_level() -> Iterator[None]:
+    """A test that is not interested in what is logged may say so; the next one may be."""
+    logger = logging.getLogger("asyncemu")
+    level = logger.level
+    yield
+    logger.setLevel(level)
 
 
 @pytest.fixture(autouse=True)
