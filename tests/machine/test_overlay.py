@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -33,18 +35,17 @@ def with_disk(config: Path, disk: str) -> Path:
 @asynccontextmanager
 async def served(image: Path, socket: Path) -> AsyncIterator[None]:
     """``image`` at ``socket``, by our server."""
+    pid_file = socket.with_name("pid")
+    # With --fork the command returns when the server listens.
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "asyncemu", "nbd", "-t", "-r", "-e", "4", "-f", "qcow2"),
-        *("--pid-file", str(socket.with_name("pid")), "-k", str(socket), str(image)),
+        *(sys.executable, "-m", "asyncemu", "nbd", "--fork", "-t", "-r", "-e", "4", "-f", "qcow2"),
+        *("--pid-file", str(pid_file), "-k", str(socket), str(image)),
     )
+    assert await process.wait() == 0
     try:
-        async with asyncio.timeout(30):
-            while not socket.with_name("pid").exists():
-                await asyncio.sleep(0.02)
         yield
     finally:
-        process.terminate()
-        await process.wait()
+        os.kill(int(pid_file.read_text()), signal.SIGTERM)
 
 
 @pytest.mark.timeout(400)
