@@ -92,6 +92,10 @@ class CrashDisk(BlockDriver[CrashDiskOptions], name="crash-disk"):
     async def write_zeroes(self, offset: int, length: int, flags: int = 0) -> None:
         await self._change(Change(offset, bytes(length)))
 
+    async def discard(self, offset: int, length: int) -> None:
+        # Like any other change: it may come before what was asked for earlier.
+        await self._change(Change(offset, bytes(length)))
+
     async def truncate(self, size: int, *, exact: bool, preallocation: Preallocation, zero: bool) -> int:
         await self._change(Change(size, None))
         return size

@@ -76,6 +76,7 @@ async def _copy_counts(image: Image, counts: ReferenceCounts, progress: Progress
     """All refcounts of the image."""
     refcounts, entries = image.refcounts, image.geometry.refcount_block_entries
     maximum, width = counts.codec.maximum, counts.geometry.refcount_bits
+    empty: set[int] = set()
     for index in range(len(refcounts.table)):
         progress(index, len(refcounts.table))
         try:
@@ -85,8 +86,12 @@ async def _copy_counts(image: Image, counts: ReferenceCounts, progress: Progress
             raise ConfigError("refcount_bits", text) from error
         if block is None:
             continue
+        # A damaged table may name one empty block very often.
+        end = 0 if block.offset in empty else refcounts.codec.last_used(block.payload, entries) + 1
+        if not end:
+            empty.add(block.offset)
         cluster = index * entries
-        for value, run in itertools.groupby(refcounts.codec.values(block.payload, 0, entries)):
+        for value, run in itertools.groupby(refcounts.codec.values(block.payload, 0, end)):
             count = sum(1 for _ in run)
             if value > maximum:
                 text = (

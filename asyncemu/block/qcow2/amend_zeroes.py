@@ -21,6 +21,7 @@ from asyncemu.block.qcow2.entries import COMPRESSED_FLAG, COPIED, ZERO_ALLOC, ZE
 from asyncemu.block.qcow2.errors import c_hex
 from asyncemu.block.qcow2.freed import DISCARD_OTHER
 from asyncemu.block.qcow2.geometry import OFFSET_MASK
+from asyncemu.block.qcow2.table_budget import TableBudget
 from asyncemu.block.qcow2.words import words_bytes, words_from
 from asyncemu.errors import ConfigError
 
@@ -57,8 +58,9 @@ async def has_compressed_clusters(image: Image) -> bool:
 
 
 async def _tables(image: Image) -> AsyncIterator[tuple[int, bool]]:
-    """Each L2 table once, with whether it is active."""
+    """Each L2 table once, with whether it is active. BlockError (EFBIG): snapshots overlap too often."""
     seen: set[int] = set()
+    budget = TableBudget(image)
     for entry in image.l1.entries:
         offset = entry & OFFSET_MASK
         if offset and offset not in seen:
@@ -70,6 +72,7 @@ async def _tables(image: Image) -> AsyncIterator[tuple[int, bool]]:
             raise ConfigError(f"snapshot {snapshot.id}", "Snapshot L1 table too large")
         if snapshot.l1_table_offset & image.geometry.cluster_mask:
             raise ConfigError(f"snapshot {snapshot.id}", "Snapshot L1 table offset invalid")
+        budget.take(length)
         for entry in words_from(await image.file.pread(snapshot.l1_table_offset, length) if length else b""):
             offset = entry & OFFSET_MASK
             if offset and offset not in seen:

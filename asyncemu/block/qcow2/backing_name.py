@@ -21,5 +21,7 @@ async def change_backing_file(image: Image, backing_file: str, backing_format: s
     if len(as_bytes(backing_file)) > MAX_BACKING_NAME:
         raise OSError(errno.EINVAL, "the backing file's name is too long")
     await image.begin_write()
-    extensions = image.area.extensions._replace(backing_format=backing_format if backing_file else "")
-    await image.update_area(image.area._replace(extensions=extensions, backing_file=backing_file))
+    # With the lock, as feature bits change with it held.
+    async with image.lock:
+        extensions = image.area.extensions._replace(backing_format=backing_format if backing_file else "")
+        await image.update_area(image.area._replace(extensions=extensions, backing_file=backing_file))

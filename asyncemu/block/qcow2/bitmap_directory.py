@@ -90,9 +90,14 @@ def changes_to_mark(bitmaps: list[Bitmap], *, all_of_them: bool) -> list[tuple[i
     for bitmap in bitmaps:
         if (all_of_them or bitmap.flags & AUTO) and not bitmap.flags & IN_USE:
             changes.append((position + _FLAGS_OFFSET, struct.pack(">I", bitmap.flags | IN_USE)))
-        length = _fixed.size + len(bitmap.extra_data) + len(bitmap.name.encode("utf-8", "surrogateescape"))
-        position += length + -length % 8
+        position += bitmap_entry_size(bitmap)
     return changes
+
+
+def bitmap_entry_size(bitmap: Bitmap) -> int:
+    """Bytes that it takes in the directory."""
+    length = _fixed.size + len(bitmap.extra_data) + len(bitmap.name.encode("utf-8", "surrogateescape"))
+    return length + -length % 8
 
 
 def bitmap_info(bitmap: Bitmap) -> dict[str, object]:

@@ -103,7 +103,8 @@ async def metadata_preallocated(image: Image) -> bool:
     # With some room for what else the file system stores.
     stored_clusters = stored >> geometry.cluster_bits
     limit = max(stored_clusters * 10 // 9, stored_clusters + 2)
-    clusters = geometry.clusters(file.size)
+    # A sparse file may have any size: behind the table's end nothing is in use.
+    clusters = min(geometry.clusters(file.size), len(image.refcounts.table) << geometry.refcount_block_bits)
     in_use = 0
     async with image.lock:
         for first in range(0, clusters, geometry.refcount_block_entries):

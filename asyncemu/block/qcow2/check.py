@@ -24,7 +24,7 @@ from asyncemu.block.qcow2.check_copied import CopiedFlags
 from asyncemu.block.qcow2.check_counts import MAX_CLUSTERS, ReferenceCounts
 from asyncemu.block.qcow2.check_refcounts import Comparison, check_blocks
 from asyncemu.block.qcow2.check_report import CheckStopped, Report, add_counts
-from asyncemu.block.qcow2.check_snapshots import check_snapshot_table, repair_snapshot_table
+from asyncemu.block.qcow2.check_snapshots import check_snapshot_table, repair_snapshot_table, trim_snapshot_table
 from asyncemu.block.qcow2.check_tables import TableWalk
 from asyncemu.block.qcow2.constants import ENTRY_SIZE, MAX_L1_SIZE
 from asyncemu.block.qcow2.errors import c_hex
@@ -40,8 +40,16 @@ async def check(image: Image, repair: Repair, progress: Progress) -> CheckResult
     image.check_usable()
     if not image.owner.read_only:
         await image.flush_caches()
-    async with image.lock:
-        return await Check(image, Report(repair), progress).run()
+    sound = False
+    try:
+        async with image.lock:
+            result = await Check(image, Report(repair), progress).run()
+        sound = not (result.check_errors or result.corruptions)
+    finally:
+        if image.header.dirty and not sound:
+            # QEMU says at the end that it is clean, whatever was found.
+            image.must_stay_dirty = True
+    return result
 
 
 class Check:
@@ -154,6 +162,8 @@ class Check:
             else:
                 await walk.l1_table(snapshot.l1_table_offset, snapshot.l1_size, active=False)
         await walk.finish()
+        if snapshots.uncertain:
+            trim_snapshot_table(snapshots, counts)
         counts.count(snapshots.offset, snapshots.size)
         counts.count(image.refcounts.table_offset, len(image.refcounts.table) * ENTRY_SIZE)
         if image.area.extensions.encryption is not None:
@@ -202,7 +212,7 @@ class Check:
         if image.header.corrupt:
             await image.metadata.write(refcounts_too=True)
             await image.file.flush()
-            await image.set_incompatible(image.header.incompatible_features & ~features.CORRUPT)
+            await image.change_features(remove=features.CORRUPT)
 
 
 def _copy(counts: CheckResult) -> CheckResult:

@@ -123,7 +123,14 @@ class CopiedFlags:
         bits, block_bits = geometry.cluster_bits, geometry.refcount_block_bits
         mask, index = geometry.refcount_block_entries - 1, -1
         changed, step, external = 0, geometry.entry_words, geometry.has_data_file
+        plain = ~(OFFSET_MASK & ~geometry.misaligned)
         for at, entry in enumerate(words[::step]):
+            # The usual case, for speed: an aligned data cluster that is said to have one user, and has.
+            if entry & plain == COPIED and not external:
+                cluster = (entry & OFFSET_MASK) >> bits
+                known = cluster >> block_bits == index and self._payload is not None
+                if known and get(self._payload, cluster & mask) == 1:
+                    continue
             if not entry & OFFSET_MASK and not external:
                 continue
             if cluster_kind(geometry, entry) not in (NORMAL, ZERO_ALLOC):

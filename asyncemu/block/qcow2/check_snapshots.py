@@ -12,6 +12,7 @@ import os
 import struct
 from typing import TYPE_CHECKING
 
+from asyncemu.block.qcow2.check_counts import ReferenceCounts
 from asyncemu.block.qcow2.check_report import CheckStopped, Report
 from asyncemu.block.qcow2.constants import MAX_OFFSET, MAX_SNAPSHOT_TABLE_SIZE, MAX_SNAPSHOTS
 from asyncemu.block.qcow2.errors import BadImage
@@ -131,7 +132,21 @@ async def _read_leniently(image: Image, report: Report, offset: int, count: int)
         table.size = position - offset
         position += -position % 8
         stored += -stored % 8
+    table.uncertain = bool(shortened)
     return table, shortened
+
+
+def trim_snapshot_table(table: SnapshotTable, counts: ReferenceCounts) -> None:
+    """A table of uncertain size ends with the file, and where other tables' clusters begin.
+
+    QEMU counts all that it claims, and then refuses to write the right table over it.
+    """
+    size = counts.geometry.cluster_size
+    end = table.offset + size
+    last = min(table.offset + table.size, counts.file_size)
+    while end < last and not counts.get(end >> counts.geometry.cluster_bits):
+        end += size
+    table.size = min(table.size, end - table.offset)
 
 
 async def _write_count(image: Image, report: Report, count: int) -> None:

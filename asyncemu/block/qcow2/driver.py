@@ -69,7 +69,8 @@ class Qcow2Driver(BlockDriver[Qcow2Options], name="qcow2"):
         # Version 2 has no zero clusters: its zeroes are written.
         self.zero_flags = MAY_UNMAP | NO_FALLBACK if self.image.geometry.version >= 3 else 0
         self._set_limits()
-        self.restart_cleaner(self.options.cache_clean_interval)
+        if not self.mode.no_io:  # else hardly anything comes into the caches
+            self.restart_cleaner(self.options.cache_clean_interval)
         return self.image.header.size
 
     def _set_limits(self) -> None:
@@ -226,6 +227,8 @@ class Qcow2Driver(BlockDriver[Qcow2Options], name="qcow2"):
             await snapshot_delete(self.image, id, name)
 
     async def snapshot_list(self) -> Sequence[SnapshotInfo]:
+        if not self.image.snapshots.snapshots:
+            return ()
         from asyncemu.block.qcow2.snapshots import snapshot_list
 
         return snapshot_list(self.image)

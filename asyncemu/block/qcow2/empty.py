@@ -15,6 +15,7 @@ from asyncemu.block.qcow2.constants import CRYPT_LUKS, ENTRY_SIZE
 from asyncemu.block.qcow2.discard import discard_clusters
 from asyncemu.block.qcow2.freed import DISCARD_SNAPSHOT, FreedClusters
 from asyncemu.block.qcow2.l1_table import L1Table
+from asyncemu.block.qcow2.table_budget import check_l2_tables
 from asyncemu.block.qcow2.words import zero_words
 
 if TYPE_CHECKING:
@@ -42,8 +43,15 @@ async def make_empty(image: Image) -> None:
     )
     if simple:
         async with image.lock:
-            await _start_anew(image, _FIRST_CLUSTERS + l1_clusters)
+            try:
+                await _start_anew(image, _FIRST_CLUSTERS + l1_clusters)
+            except BaseException:
+                # Neither the old tables nor the new ones: whoever opens it next repairs it. QEMU: bs->drv is NULL.
+                image.broken = True
+                image.ready_to_write = False
+                raise
         return
+    check_l2_tables(image, image.l1.entries)
     async with image.lock:
         await discard_clusters(image, 0, geometry.round_up(image.header.size), DISCARD_SNAPSHOT, full=True)
     await image.flush_caches()

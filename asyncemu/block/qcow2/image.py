@@ -14,11 +14,11 @@ from __future__ import annotations
 
 import errno
 import struct
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
 from asyncemu.block.child import BlockChild
 from asyncemu.block.qcow2 import features
-from asyncemu.block.qcow2.allocation import Allocator
 from asyncemu.block.qcow2.cache_sizes import CacheSizes
 from asyncemu.block.qcow2.entries import COMPRESSED_FLAG
 from asyncemu.block.qcow2.freed import DISCARD_ALWAYS
@@ -30,20 +30,21 @@ from asyncemu.block.qcow2.l2_tables import L2Tables
 from asyncemu.block.qcow2.mapping import Mapping
 from asyncemu.block.qcow2.metadata import MetadataWriter
 from asyncemu.block.qcow2.overlap import OverlapChecks
-from asyncemu.block.qcow2.reader import Reader
 from asyncemu.block.qcow2.refcount import Refcounts
 from asyncemu.block.qcow2.snapshot_table import SnapshotTable
 from asyncemu.block.qcow2.table_cache import TableCache
 from asyncemu.block.qcow2.words import WordCodec
-from asyncemu.block.qcow2.writer import Writer
 from asyncemu.coroutines import CoMutex
-from asyncemu.errors import BlockError
+from asyncemu.errors import BlockError, ConfigError
 from asyncemu.loop import home
 from asyncemu.memory.buffers import Buffers
 
 if TYPE_CHECKING:
     from array import array
 
+    from asyncemu.block.qcow2.allocation import Allocator
+    from asyncemu.block.qcow2.reader import Reader
+    from asyncemu.block.qcow2.writer import Writer
     from asyncemu.loop import AioContext
 
 
@@ -78,7 +79,10 @@ class Image:
         #: DISCARD_* whose clusters the file below hears of.
         self.discard_reasons = frozenset({DISCARD_ALWAYS})
         self.snapshots = SnapshotTable()
+        #: Nothing was repaired when it was opened, as it should not be changed; a reopen may change that.
+        self.opened_read_only = False
         self._beginning = CoMutex()
+        self._features = CoMutex()
         self._reported = False
 
     @home
@@ -94,9 +98,6 @@ class Image:
         self.refcounts = Refcounts(self, sizes.refcount_tables)
         self.overlap = OverlapChecks(self, overlap_checks)
         self.mapping = Mapping(self)
-        self.reader = Reader(self)
-        self.allocator = Allocator(self)
-        self.writer = Writer(self)
 
     @home
     def set_cache_sizes(self, sizes: CacheSizes) -> None:
@@ -110,7 +111,30 @@ class Image:
             self.file, WordCodec(sizes.l2_entry_size), sizes.l2_tables, "l2_load", self.metadata.write
         )
         self.l2_tables = L2Tables(self, sizes.l2_entry_size)
-        self.reader = Reader(self)
+        vars(self).pop("reader", None)  # it knows the tables
+
+    # These wait for the first request: who only asks what an image is does not wait for their import.
+
+    @cached_property
+    def reader(self) -> Reader:
+        """Reads guest data."""
+        from asyncemu.block.qcow2.reader import Reader
+
+        return Reader(self)
+
+    @cached_property
+    def allocator(self) -> Allocator:
+        """New clusters for writes."""
+        from asyncemu.block.qcow2.allocation import Allocator
+
+        return Allocator(self)
+
+    @cached_property
+    def writer(self) -> Writer:
+        """Writes guest data."""
+        from asyncemu.block.qcow2.writer import Writer
+
+        return Writer(self)
 
     @home
     def size_changed(self) -> None:
@@ -162,16 +186,19 @@ class Image:
         self.area, self.header = stored, stored.header
 
     @home
-    async def set_incompatible(self, bits: int) -> None:
-        """Write and flush these feature bits."""
-        await self.file.pwrite_sync(INCOMPATIBLE_OFFSET, struct.pack(">Q", bits))
-        self.set_header(incompatible_features=bits)
+    async def change_features(self, add: int = 0, remove: int = 0) -> None:
+        """Write and flush other incompatible feature bits."""
+        # Damage is found by requests that hold no lock, also while the image is being marked dirty.
+        async with self._features:
+            bits = (self.header.incompatible_features | add) & ~remove
+            await self.file.pwrite_sync(INCOMPATIBLE_OFFSET, struct.pack(">Q", bits))
+            self.set_header(incompatible_features=bits)
 
     @home
     async def mark_dirty(self) -> None:
         """Refcounts on disk may be wrong from now on; with the lock held. QEMU: qcow2_mark_dirty."""
         if not self.header.dirty:
-            await self.set_incompatible(self.header.incompatible_features | features.DIRTY)
+            await self.change_features(add=features.DIRTY)
 
     @home
     async def mark_clean(self) -> None:
@@ -179,7 +206,7 @@ class Image:
         if self.header.dirty and not self.must_stay_dirty:
             await self.metadata.write(refcounts_too=True)
             await self.file.flush()
-            await self.set_incompatible(self.header.incompatible_features & ~features.DIRTY)
+            await self.change_features(remove=features.DIRTY)
 
     # ---- before changes
 
@@ -192,12 +219,24 @@ class Image:
         async with self._beginning:
             if self.ready_to_write:
                 return
+            if self.opened_read_only:
+                await self._prepare_for_writing()
             if self.area.extensions.bitmaps is not None:
                 from asyncemu.block.qcow2.bitmaps import mark_bitmaps
 
                 await mark_bitmaps(self, all_of_them=False)
             await self.overlap.prepare()
             self.ready_to_write = True
+
+    async def _prepare_for_writing(self) -> None:
+        """QEMU writes to an image that it opened read-only as if its refcounts were right."""
+        from asyncemu.block.qcow2.opening import prepare_for_writing
+
+        try:
+            await prepare_for_writing(self)
+        except ConfigError as error:
+            raise BlockError(self.name, errno.EIO, error.problem) from error
+        self.opened_read_only = False
 
     @home
     async def before_link(self) -> None:
@@ -286,7 +325,7 @@ class Image:
                 self.ready_to_write = False
                 if self.header.version >= 3:
                     try:
-                        await self.set_incompatible(self.header.incompatible_features | features.CORRUPT)
+                        await self.change_features(add=features.CORRUPT)
                     except (OSError, BlockError):
                         pass  # the image can't be written: it stays as it is
         return BlockError(self.name, errno.EIO, problem)

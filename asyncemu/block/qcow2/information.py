@@ -5,8 +5,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from asyncemu.block.qcow2.bitmap_directory import bitmap_info
-from asyncemu.block.qcow2.bitmaps import read_bitmaps
 from asyncemu.block.qcow2.constants import COMPRESSION_NAMES, CRYPT_AES, CRYPT_NONE
 from asyncemu.block.qcow2.errors import BadImage
 from asyncemu.block.qcow2.features import DATA_FILE_RAW, LAZY_REFCOUNTS
@@ -48,6 +46,9 @@ async def image_info(image: Image) -> ImageInfo:
 
 
 async def _bitmaps(image: Image) -> list[dict[str, object]]:
+    from asyncemu.block.qcow2.bitmap_directory import bitmap_info
+    from asyncemu.block.qcow2.bitmaps import read_bitmaps
+
     try:
         return [bitmap_info(bitmap) for bitmap in await read_bitmaps(image)]
     except BadImage as error:

@@ -144,11 +144,15 @@ class L2Tables:
         if image.file.debugged:
             await image.file.debug_event("l1_grow_alloc_table")
         offset = await image.refcounts.allocate(length)
-        # The new table may name only what is on disk.
-        await image.metadata.write(refcounts_too=True)
-        table = L1Table(offset, image.l1.entries + zero_words(count - len(image.l1.entries)))
-        await image.write_metadata(offset, words_bytes(table.entries), 0, "l1_grow_write_table")
-        await image.file.flush()
+        try:
+            # The new table may name only what is on disk.
+            await image.metadata.write(refcounts_too=True)
+            table = L1Table(offset, image.l1.entries + zero_words(count - len(image.l1.entries)))
+            await image.write_metadata(offset, words_bytes(table.entries), 0, "l1_grow_write_table")
+            await image.file.flush()
+        except BaseException:
+            await image.refcounts.release(offset, length)
+            raise
         await self.switch_l1(table)
 
     async def switch_l1(self, table: L1Table) -> None:

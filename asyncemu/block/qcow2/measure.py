@@ -9,6 +9,7 @@ from asyncemu.block.flags import STATUS_ALLOCATED, STATUS_DATA, STATUS_ZERO
 from asyncemu.block.qcow2.constants import ENTRY_SIZE
 from asyncemu.block.qcow2.creation_check import CheckedCreation, checked
 from asyncemu.block.qcow2.creation_options import Qcow2Creation
+from asyncemu.block.qcow2.errors import BadImage
 from asyncemu.block.qcow2.geometry import Geometry
 from asyncemu.block.types import Measurement
 from asyncemu.errors import ConfigError
@@ -37,7 +38,7 @@ async def measure(options: Qcow2Creation, source: BlockBackend | None) -> Measur
         needed = size
     whole = preallocated_size(geometry, size)
     # The metadata of the whole image, so it is rather too much.
-    return Measurement(whole - size + needed, whole, _bitmaps(wanted, source))
+    return Measurement(whole - size + needed, whole, await _bitmaps(wanted, source))
 
 
 async def _data(source: BlockBackend, geometry: Geometry) -> int:
@@ -76,8 +77,32 @@ def refcounts_size(geometry: Geometry, clusters: int) -> int:
             return before * geometry.cluster_size
 
 
-def _bitmaps(wanted: CheckedCreation, source: BlockBackend | None) -> int | None:
-    """Persistent bitmaps of the source, which the new image could have."""
+async def _bitmaps(wanted: CheckedCreation, source: BlockBackend | None) -> int | None:
+    """Bytes of the source's persistent bitmaps, which the new image could have; all of their clusters allocated.
+
+    QEMU: qcow2_get_persistent_dirty_bitmap_size. None: one of both can't have any.
+    """
     if wanted.header.version < 3 or source is None or source.node.driver.name != "qcow2":
         return None
-    return 0
+    from asyncemu.block.qcow2.bitmap_directory import IN_USE, bitmap_entry_size
+    from asyncemu.block.qcow2.bitmaps import read_bitmaps
+    from asyncemu.block.qcow2.driver import Qcow2Driver
+
+    assert isinstance(source.node.driver, Qcow2Driver)
+    image = source.node.driver.image
+    if image.geometry.version < 3:
+        return None
+    geometry = Geometry(wanted.header)
+    size = directory = 0
+    try:
+        bitmaps = await read_bitmaps(image)
+    except BadImage as error:
+        raise ConfigError(f"{image.name}: offset {error.offset}", error.problem) from error
+    for bitmap in bitmaps:
+        if bitmap.flags & IN_USE:
+            continue
+        bits = -(-source.size >> bitmap.granularity_bits)
+        clusters = geometry.clusters(-(-bits // 8))
+        size += (clusters << geometry.cluster_bits) + geometry.round_up(clusters * ENTRY_SIZE)
+        directory += bitmap_entry_size(bitmap._replace(extra_data=b""))
+    return size + geometry.round_up(directory)

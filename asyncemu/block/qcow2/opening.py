@@ -15,8 +15,7 @@ from asyncemu.block.driver import ChildSlot
 from asyncemu.block.flags import ROLE_DATA, ROLE_METADATA, ROLE_PRIMARY
 from asyncemu.block.qcow2 import features
 from asyncemu.block.qcow2.cache_sizes import CacheSizes, cache_sizes
-from asyncemu.block.qcow2.compression import zstd_module
-from asyncemu.block.qcow2.constants import CRYPT_AES, CRYPT_NONE, ENTRY_SIZE, ZSTD
+from asyncemu.block.qcow2.constants import CRYPT_AES, CRYPT_NONE, ENTRY_SIZE, SECTOR, ZSTD
 from asyncemu.block.qcow2.errors import BadImage
 from asyncemu.block.qcow2.geometry import Geometry
 from asyncemu.block.qcow2.header import check_for_use
@@ -51,8 +50,10 @@ async def _open(driver: Qcow2Driver) -> Image:
         area = await read_header_area(file.pread)
     except (OSError, BlockError) as error:
         raise _failed("Could not read qcow2 header", error) from error
+    check_for_use(area.header, repairing=mode.check)
+    # Whole sectors are what there is of a disk.
+    area = area.replaced(size=area.header.size // SECTOR * SECTOR)
     header = area.header
-    check_for_use(header, repairing=mode.check)
     if header.corrupt and not driver.read_only and not mode.check:
         raise BadImage(72, "qcow2: Image is corrupt; cannot be opened read/write", errno.EACCES)
     if not mode.no_io:
@@ -73,13 +74,22 @@ async def _open(driver: Qcow2Driver) -> Image:
             raise _failed("Could not initialize refcount handling", error) from error
     if not mode.check:
         await _read_snapshots(image)
-    if not driver.read_only:
-        await _clear_unknown_autoclear(image)
     if area.extensions.stale_bitmaps and not driver.read_only:
         image.warn(_stale_bitmaps(header.version))
-    if header.dirty and not driver.read_only and not mode.check:
-        await _repair(image)
+    if driver.read_only:
+        image.opened_read_only = True
+    elif mode.check:
+        await _clear_unknown_autoclear(image)
+    else:
+        await prepare_for_writing(image)
     return image
+
+
+async def prepare_for_writing(image: Image) -> None:
+    """Before the first change by this program: what the image may need. ConfigError."""
+    await _clear_unknown_autoclear(image)
+    if image.header.dirty:
+        await _repair(image)
 
 
 async def _repair(image: Image) -> None:
@@ -138,6 +148,8 @@ def _check_for_io(area: HeaderArea) -> None:
         kind = "aes" if header.crypt_method == CRYPT_AES else "luks"
         raise BadImage(32, f"Encrypted images are not supported (encryption format '{kind}')", errno.ENOTSUP)
     if header.compression_type == ZSTD:
+        from asyncemu.block.qcow2.compression import zstd_module
+
         zstd_module()
 
 
@@ -160,10 +172,10 @@ async def _data_file(driver: Qcow2Driver, area: HeaderArea) -> BlockChild:
             return driver.file
         if not area.extensions.data_file:
             raise ConfigError("data-file", "'data-file' is required for this image")
-        from asyncemu.block.probing import protocol_table
+        from asyncemu.block.image_options import table_of_name
 
         slot = ChildSlot("data_file", ROLE_DATA, optional=True)
-        await driver.environment.open_child(slot, protocol_table(area.extensions.data_file))
+        await driver.environment.open_child(slot, table_of_name(area.extensions.data_file))
     # The file itself has no guest data.
     driver.environment.refresh_child(driver.file, ROLE_METADATA | ROLE_PRIMARY)
     assert driver.data_file is not None

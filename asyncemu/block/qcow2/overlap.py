@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from asyncemu.block.qcow2.constants import ENTRY_SIZE, MAX_L1_SIZE
 from asyncemu.block.qcow2.geometry import OFFSET_MASK, REFCOUNT_OFFSET_MASK
+from asyncemu.block.qcow2.table_budget import TableBudget
 from asyncemu.block.qcow2.words import words_from
 
 if TYPE_CHECKING:
@@ -168,12 +169,14 @@ class OverlapChecks:
             await self.read_inactive_l2()
 
     async def read_inactive_l2(self) -> None:
-        """Find the L2 tables of all snapshots anew: the snapshots have changed."""
+        """Find the L2 tables of all snapshots anew: the snapshots have changed. BlockError (EFBIG): too many."""
         image = self._image
         geometry = image.geometry
         offsets: set[int] = set()
+        budget = TableBudget(image)
         for snapshot in image.snapshots.snapshots:
             length = snapshot.l1_size * ENTRY_SIZE
+            budget.take(length)
             if length > MAX_L1_SIZE or snapshot.l1_table_offset & geometry.cluster_mask:
                 continue  # damaged: check tells about it
             entries = words_from(await image.file.pread(snapshot.l1_table_offset, length))

@@ -2,7 +2,8 @@
 """Preallocation: clusters for guest bytes that nobody has written yet.
 
 ``metadata``: tables only; the file is as long as it must be, and sparse. ``falloc``, ``full``: all clusters in a row,
-in storage that the file below has set aside. They read as zeroes because the file does.
+in storage that the file below has set aside. They read as zeroes because the file does, or, where a cluster was used
+before, is made to; QEMU shows what was there.
 QEMU: preallocate_co, and the modes of qcow2_co_truncate.
 """
 
@@ -12,30 +13,52 @@ import errno
 import os
 from typing import TYPE_CHECKING
 
-from asyncemu.block.qcow2.allocation import Allocation
+from asyncemu.block.flags import MAY_UNMAP
+from asyncemu.block.qcow2.allocation import Allocation, WritePart
 from asyncemu.block.qcow2.refcount_growth import make_area
 from asyncemu.block.types import Preallocation
 from asyncemu.errors import BlockError, ConfigError
+from asyncemu.memory.buffers import Buffers
 
 if TYPE_CHECKING:
+    from asyncemu.block.child import BlockChild
     from asyncemu.block.qcow2.image import Image
 
 
 async def preallocate_metadata(image: Image, start: int, end: int, mode: Preallocation) -> None:
     """Map guest bytes [start, end), in the order in which clusters are free. ``mode``: of the data file's new size."""
+    target = image.external_data if image.geometry.has_data_file else image.file
     last = 0
-    position = start
+    position = min(end, image.geometry.round_up(start))
+    if start < position:
+        # The rest of a cluster whose front is part of the disk.
+        await image.writer.write(start, Buffers.of(bytes(position - start)))
     while position < end:
         part = await image.allocator.prepare(position, end - position)
         if part.allocation is not None:
+            await _clear(image, target, part)
             part.allocation.preallocates = True
             await image.allocator.link(part.allocation)
         last = part.host + part.length
         position += part.length
     # Reads must not hit the end of the file.
-    target = image.external_data if image.geometry.has_data_file else image.file
     if target is not None and last > target.size:
         await target.truncate(last, preallocation="off" if mode == "metadata" else mode)
+
+
+async def _clear(image: Image, target: BlockChild | None, part: WritePart) -> None:
+    """What ``target`` has in new clusters is of those who had them before."""
+    allocation = part.allocation
+    assert allocation is not None
+    used = 0 if target is None else min(part.host + part.length, target.size) - part.host
+    if target is None or used <= 0:
+        return
+    try:
+        await image.check_data_overlap(part.host, used)
+        await target.write_zeroes(part.host, used, MAY_UNMAP)
+    except BaseException:
+        await image.allocator.abort(allocation)
+        raise
 
 
 async def preallocate_storage(image: Image, start: int, end: int, mode: Preallocation) -> None:
@@ -67,7 +90,13 @@ async def preallocate_storage(image: Image, start: int, end: int, mode: Prealloc
         allocation = Allocation(position, host, count, False, whole, whole)
         allocation.preallocates = True
         image.allocator.in_flight.append(allocation)
-        await image.allocator.link(allocation)
+        try:
+            await image.allocator.link(allocation)
+        except BaseException:
+            # Its own clusters have been given back.
+            async with image.lock:
+                await image.refcounts.release(host + length, clusters - count << geometry.cluster_bits)
+            raise
         clusters -= count
         position += length
         host += length

@@ -96,7 +96,7 @@ class Refcounts:
         entries = self._geometry.refcount_block_entries
         end = first + count
         while first < end:
-            block = await self.block_of(first)
+            block = await self._block_to_change(first)
             start = first & entries - 1
             stop = min(entries, start + end - first)
             if block is None:
@@ -104,6 +104,12 @@ class Refcounts:
             self.codec.add(block.payload, start, stop, addend)
             block.mark(*self.codec.byte_range(start, stop))
             first += stop - start
+
+    async def _block_to_change(self, cluster: int) -> Table[Any] | None:
+        """``block_of``, with the event that QEMU passes whether or not a block has to be made."""
+        if self._image.file.debugged:
+            await self._image.file.debug_event("refblock_alloc")
+        return await self.block_of(cluster)
 
     # ---- allocation
 
@@ -169,7 +175,7 @@ class Refcounts:
         entries = self._geometry.refcount_block_entries
         position, end = first, first + count
         while position < end:
-            block = await self.block_of(position)
+            block = await self._block_to_change(position)
             if block is None:
                 from asyncemu.block.qcow2.refcount_growth import make_block
 

@@ -31,8 +31,6 @@ _TOO_LARGE: Final = (
 async def make_block(refcounts: Refcounts, image: Image, cluster: int) -> None:
     """A block for the refcount of ``cluster``, which has none, and a larger table when it needs one."""
     geometry, codec = image.geometry, refcounts.codec
-    if image.file.debugged:
-        await image.file.debug_event("refblock_alloc")
     index = cluster >> geometry.refcount_block_bits
     new = await refcounts.find_free(1)
     offset = new << geometry.cluster_bits

@@ -41,6 +41,9 @@ async def prepare(driver: Qcow2Driver, options: Qcow2Options) -> Qcow2Reopening:
     lazy = lazy_refcounts(image, options)
     if driver.read_only and not options.read_only and image.header.corrupt:
         raise ConfigError("read-only", "qcow2: Image is corrupt; cannot be opened read/write")
+    if not options.read_only and image.l1.offset != image.header.l1_table_offset:
+        # Its L1 table says of clusters that others use that they are its own.
+        raise ConfigError("read-only", "a snapshot has been loaded, which can't be written to")
     if not driver.read_only and not image.broken:
         await image.flush_caches()
         if options.read_only or (image.lazy_refcounts and not lazy):

@@ -22,6 +22,7 @@ from asyncemu.block.qcow2.freed import DISCARD_ALWAYS
 from asyncemu.block.qcow2.geometry import OFFSET_MASK, REFCOUNT_OFFSET_MASK
 from asyncemu.block.qcow2.header import SIZE_OFFSET
 from asyncemu.block.qcow2.preallocation import preallocate_metadata, preallocate_storage
+from asyncemu.block.qcow2.table_budget import check_l2_tables
 from asyncemu.block.qcow2.words import words_bytes
 from asyncemu.block.qcow2.zero import zeroize
 from asyncemu.block.types import Preallocation
@@ -42,9 +43,11 @@ async def truncate(image: Image, size: int, *, exact: bool, preallocation: Preal
         raise ConfigError("size", "Can't resize a v2 image which has snapshots")
     if image.area.extensions.bitmaps is not None:
         raise ConfigError("size", "Cannot resize qcow2 with persistent bitmaps that were not loaded into memory")
+    if size < old and preallocation != "off":
+        raise ConfigError("preallocation", "Preallocation can't be used for shrinking an image")
+    if size < old or image.geometry.l1_entries(size) != image.geometry.l1_entries(old):
+        await _drop_vm_state(image)
     if size < old:
-        if preallocation != "off":
-            raise ConfigError("preallocation", "Preallocation can't be used for shrinking an image")
         await _shrink(image, size, old, exact)
     else:
         await _grow(image, size, old, exact, preallocation, zero)
@@ -61,6 +64,20 @@ async def truncate(image: Image, size: int, *, exact: bool, preallocation: Preal
     image.set_header(size=size)
     image.size_changed()
     return size
+
+
+async def _drop_vm_state(image: Image) -> None:
+    """What a snapshot that was applied has left behind the end of the disk: it would be elsewhere, or guest data.
+
+    QEMU keeps it: it leaks, or comes to light.
+    """
+    start, end = image.vm_state_offset, len(image.l1.entries) << image.geometry.l1_shift
+    try:
+        check_l2_tables(image, image.l1.entries)
+        async with image.lock:
+            await discard_clusters(image, start, end, DISCARD_ALWAYS, full=True)
+    except (OSError, BlockError) as error:
+        raise failed("Failed to discard VM state", error) from error
 
 
 # ---- longer
@@ -171,6 +188,8 @@ async def _drop_refcount_blocks(image: Image) -> None:
     geometry, refcounts = image.geometry, image.refcounts
     codec, entries = refcounts.codec, geometry.refcount_block_entries
     unused: list[int] = []
+    # A damaged table may name one block very often: it is searched once.
+    first_used: dict[int, int] = {}
     for index, entry in enumerate(refcounts.table):
         offset = entry & REFCOUNT_OFFSET_MASK
         if not offset:
@@ -179,7 +198,9 @@ async def _drop_refcount_blocks(image: Image) -> None:
         assert block is not None
         own = offset >> geometry.cluster_bits
         own = own & entries - 1 if own >> geometry.refcount_block_bits == index else entries
-        used = codec.first_used(block.payload, 0, entries)
+        if offset not in first_used:
+            first_used[offset] = codec.first_used(block.payload, 0, entries)
+        used = first_used[offset]
         if used == own:
             used = codec.first_used(block.payload, own + 1, entries) if own < entries else entries
         if used == entries:
@@ -194,8 +215,12 @@ async def _drop_refcount_blocks(image: Image) -> None:
     await image.file.flush()
     old, refcounts.table = refcounts.table, table
     image.overlap.forget()
+    kept = {entry & REFCOUNT_OFFSET_MASK for entry in table}
     for index in unused:
         offset = old[index] & REFCOUNT_OFFSET_MASK
+        if offset in kept:
+            continue  # damaged: it has another name
+        kept.add(offset)
         refcounts.cache.forget(offset, geometry.cluster_size)
         if offset >> geometry.cluster_bits >> geometry.refcount_block_bits != index:
             await refcounts.release(offset, geometry.cluster_size)

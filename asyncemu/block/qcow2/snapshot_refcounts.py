@@ -12,7 +12,7 @@ import asyncio
 import errno
 from array import array
 from collections.abc import AsyncIterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from asyncemu.block.qcow2.entries import COMPRESSED_FLAG, COPIED, NORMAL, ZERO_ALLOC, cluster_kind
 from asyncemu.block.qcow2.errors import c_hex
@@ -23,6 +23,10 @@ from asyncemu.block.qcow2.words import words_from
 
 if TYPE_CHECKING:
     from asyncemu.block.qcow2.image import Image
+
+
+#: Runs of clusters that are freed at once (arbitrary): they are kept in memory until then.
+_RUNS_AT_ONCE: Final = 1 << 16
 
 
 async def write_all(image: Image) -> None:
@@ -83,7 +87,8 @@ async def _runs(image: Image, words: array[int], table: int) -> list[tuple[int, 
 async def add_references(image: Image, l1: Sequence[int]) -> None:
     """All that ``l1`` names has one reference more. OSError (EINVAL): one can't be counted, and nothing has changed."""
     refcounts, entries = image.refcounts, image.geometry.refcount_block_entries
-    done: list[tuple[int, int]] = []
+    # Runs that have been counted; in words, as a damaged image may have very many.
+    firsts, counts = array("Q"), array("Q")
     try:
         async for first, count in references(image, l1):
             end = first + count
@@ -91,13 +96,14 @@ async def add_references(image: Image, l1: Sequence[int]) -> None:
                 # What is in one block changes as a whole or not at all.
                 length = min(end, (first | entries - 1) + 1) - first
                 await refcounts.add(first, length, 1)
-                if done and sum(done[-1]) == first:
-                    done[-1] = done[-1][0], done[-1][1] + length
+                if firsts and firsts[-1] + counts[-1] == first:
+                    counts[-1] += length
                 else:
-                    done.append((first, length))
+                    firsts.append(first)
+                    counts.append(length)
                 first += length
     except BaseException as error:
-        for first, count in done:
+        for first, count in zip(firsts, counts, strict=True):
             await refcounts.add(first, count, -1)
         if isinstance(error, RefcountRange):
             raise OSError(errno.EINVAL, "a refcount is as large as it can be") from error
@@ -106,9 +112,13 @@ async def add_references(image: Image, l1: Sequence[int]) -> None:
 
 async def drop_references(image: Image, l1: Sequence[int]) -> None:
     """All that ``l1``, which nothing on disk names any more, names has one reference less, once all is written."""
-    bits = image.geometry.cluster_bits
+    bits, runs = image.geometry.cluster_bits, 0
     async for first, count in references(image, l1):
         image.refcounts.free(first << bits, count << bits, DISCARD_SNAPSHOT)
+        runs += 1
+        if runs % _RUNS_AT_ONCE == 0:
+            await image.metadata.write(refcounts_too=True)
+            await image.refcounts.settle()
 
 
 class _RefcountReader:

@@ -112,12 +112,14 @@ def snapshot_bytes(snapshot: Snapshot) -> bytes:
 class SnapshotTable:
     """What is in memory of it."""
 
-    __slots__ = ("offset", "size", "snapshots")
+    __slots__ = ("offset", "size", "snapshots", "uncertain")
 
     def __init__(self, offset: int = 0) -> None:
         #: Bytes of the file, and length; 0: none.
         self.offset = offset
         self.size = 0
+        #: An entry says that it has more extra data than any has: so ``size`` may be anything.
+        self.uncertain = False
         self.snapshots: list[Snapshot] = []
 
 

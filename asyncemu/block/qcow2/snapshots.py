@@ -33,6 +33,7 @@ from asyncemu.block.qcow2.l1_table import L1Table
 from asyncemu.block.qcow2.resize import truncate
 from asyncemu.block.qcow2.snapshot_refcounts import add_references, drop_references, refresh_copied, write_all
 from asyncemu.block.qcow2.snapshot_table import Snapshot, SnapshotTable, snapshot_bytes
+from asyncemu.block.qcow2.table_budget import check_l2_tables
 from asyncemu.block.qcow2.words import words_bytes, words_from, zero_words
 from asyncemu.block.types import SnapshotInfo
 from asyncemu.errors import BlockError, ConfigError
@@ -71,13 +72,17 @@ def _info(snapshot: Snapshot) -> SnapshotInfo:
 
 
 async def snapshot_create(image: Image, wanted: SnapshotInfo) -> SnapshotInfo:
-    """What has been stored. OSError: EFBIG (too many), ENOTSUP (a data file), EINVAL (refcounts are full)."""
+    """What has been stored. OSError: EFBIG (too many), ENOTSUP (a data file), EINVAL (refcounts are full).
+
+    BlockError (EFBIG): tables overlap too often; so with the others.
+    """
     snapshots = image.snapshots.snapshots
     if len(snapshots) >= MAX_SNAPSHOTS:
         raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
     _check_data_file(image)
     if len(wanted.name.encode("utf-8", "surrogateescape")) > _MAX_TEXT:
         raise OSError(errno.EINVAL, "the name is too long")
+    check_l2_tables(image, image.l1.entries)
     async with _changing(image):
         entries = image.l1.entries[:]
         offset = await image.refcounts.allocate(len(entries) * ENTRY_SIZE)
@@ -149,14 +154,16 @@ async def snapshot_delete(image: Image, id: str, name: str) -> None:
     index = _find(image, id, name)
     snapshot = snapshots[index]
     _check_l1(image, snapshot)
+    check_l2_tables(image, image.l1.entries)
     async with _changing(image):
+        stored = await _read_stored(image, snapshot, "Failed to free the cluster and L1 table")
         try:
             await write_snapshot_table(image, [*snapshots[:index], *snapshots[index + 1 :]])
         except (OSError, BlockError) as error:
             raise _failed(image, "Failed to remove snapshot from snapshot list", error) from error
         image.must_stay_dirty = True
         try:
-            await drop_references(image, await _read_l1(image, snapshot))
+            await drop_references(image, stored)
             if snapshot.l1_size:
                 image.refcounts.free(snapshot.l1_table_offset, snapshot.l1_size * ENTRY_SIZE, DISCARD_SNAPSHOT)
             await write_all(image)
@@ -180,11 +187,14 @@ async def snapshot_goto(image: Image, id_or_name: str) -> None:
         raise ConfigError("bitmaps", "Device has active dirty bitmaps")
     snapshot = image.snapshots.snapshots[_find_either(image, id_or_name)]
     _check_l1(image, snapshot)
+    stored = await _read_l1(image, snapshot)
+    for entries in (stored, image.l1.entries):
+        check_l2_tables(image, entries)
     size = snapshot.disk_size if snapshot.extra_data_size >= _WITH_DISK_SIZE else image.header.size
     if size != image.header.size:
         await truncate(image, size, exact=True, preallocation="off", zero=False)
     async with _changing(image):
-        stored, old = await _read_l1(image, snapshot), image.l1.entries
+        old = image.l1.entries
         await add_references(image, stored)
         try:
             table = await _new_l1(image, stored)
@@ -227,10 +237,7 @@ async def snapshot_load(image: Image, id: str, name: str) -> None:
     snapshot = image.snapshots.snapshots[_find(image, id, name)]
     _check_l1(image, snapshot)
     async with image.lock:
-        try:
-            entries = await _read_l1(image, snapshot)
-        except (OSError, BlockError) as error:
-            raise _failed(image, "Failed to read l1 table for snapshot", error) from error
+        entries = await _read_stored(image, snapshot, "Failed to read l1 table for snapshot")
         image.l1 = L1Table(snapshot.l1_table_offset, entries)
         image.overlap.forget()
 
@@ -329,6 +336,16 @@ def _check_l1(image: Image, snapshot: Snapshot) -> None:
 async def _read_l1(image: Image, snapshot: Snapshot) -> array[int]:
     length = snapshot.l1_size * ENTRY_SIZE
     return words_from(await image.file.pread(snapshot.l1_table_offset, length) if length else b"")
+
+
+async def _read_stored(image: Image, snapshot: Snapshot, problem: str) -> array[int]:
+    """The same. ConfigError: it can't be read, or must not be walked."""
+    try:
+        entries = await _read_l1(image, snapshot)
+        check_l2_tables(image, entries)
+    except (OSError, BlockError) as error:
+        raise _failed(image, problem, error) from error
+    return entries
 
 
 def _failed(image: Image, problem: str, error: OSError | BlockError) -> ConfigError:

@@ -122,7 +122,9 @@ class Writer:
         to_host = allocation.host - allocation.guest
         head = (allocation.start, allocation.data_start - allocation.start)
         tail = (allocation.data_end, allocation.end - allocation.data_end)
-        if head[1] + tail[1] > _ZEROES_WORTH_A_CALL and await self._zeroed_by_file(allocation, head, tail):
+        # blkdebug's rules find the requests that QEMU makes, which are zero writes at all sizes.
+        worth_it = head[1] + tail[1] > (0 if image.data_file.debugged else _ZEROES_WORTH_A_CALL)
+        if worth_it and await self._zeroed_by_file(allocation, head, tail):
             await self._write_data(part.host, part.length, data)
             return
         before = await self.old_data(*head)

@@ -70,7 +70,9 @@ async def zeroize(image: Image, start: int, end: int, flags: int) -> None:
     geometry, tables = image.geometry, image.l2_tables
     await image.allocator.wait_for_allocations(start, end)
     if image.header.autoclear_features & DATA_FILE_RAW:
-        await image.data_file.write_zeroes(start, min(end, image.header.size) - start, flags)
+        # As far as the data file goes, which is already longer where the disk is to be.
+        stop = min(end, max(image.header.size, image.data_file.size))
+        await image.data_file.write_zeroes(start, stop - start, flags)
     if geometry.version < 3:
         raise OSError(errno.ENOTSUP, "version 2 images have no zero clusters")
     while start < end:

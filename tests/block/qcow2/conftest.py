@@ -102,11 +102,16 @@ async def open_image(graph: BlockGraph, path: Path, mode: OpenMode = OpenMode(),
 
 @contextlib.asynccontextmanager
 async def opened(graph: BlockGraph, path: Path, **options: Any) -> AsyncIterator[BlockNode]:
-    """The node, closed at the end."""
+    """The node, closed at the end. Who writes to a data file needs a user who may; so there is one."""
     node = await open_image(graph, path, **options)
+    user = BlockBackend("user", graph.context, PERM_CONSISTENT_READ | PERM_WRITE | PERM_RESIZE, PERM_ALL)
+    if image_of(node).external_data is not None and not node.read_only:
+        await user.insert(node)
     try:
         yield node
     finally:
+        if user.root is not None:
+            await user.remove()
         await graph.remove(node)
 
 

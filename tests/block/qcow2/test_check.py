@@ -145,6 +145,10 @@ DAMAGE: dict[str, Damage] = {
     "snapshot L1 too large": lambda path: patch(path, snapshot_table(path) + 8, b"\x7f\xff\xff\xff"),
     "snapshot entry incomplete": lambda path: _without_extra_data(path),
     "snapshot with too much extra data": lambda path: patch(path, snapshot_table(path) + 36, struct.pack(">I", 2000)),
+    "snapshot with extra data past the end": lambda path: patch(
+        path, snapshot_table(path) + 36, struct.pack(">I", 1 << 30)
+    ),
+    "snapshot with extra data over clusters": lambda path: _only_snapshot_claims(path, 3 * CLUSTER),
     "too many snapshots": lambda path: patch(path, 60, struct.pack(">I", 70000)),
     "snapshot table unaligned": change(lambda path: 64, lambda old: old + 8),
     "snapshot table behind the end": change(lambda path: 64, lambda old: old + (1 << 40)),
@@ -155,6 +159,11 @@ DAMAGE: dict[str, Damage] = {
     "marked dirty": lambda path: patch(path, 79, b"\1"),
     "marked both, leaked": lambda path: mark_and_leak(path),
 }
+
+
+def _only_snapshot_claims(path: Path, extra_data: int) -> None:
+    patch(path, 60, struct.pack(">I", 1))
+    patch(path, snapshot_table(path) + 36, struct.pack(">I", extra_data))
 
 
 def _without_extra_data(path: Path) -> None:

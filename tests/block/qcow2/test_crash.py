@@ -169,7 +169,7 @@ async def simulate(form: dict[str, Any], seed: int, crashes: int) -> None:
     with tempfile.TemporaryDirectory() as directory:
         context = AioContext(asyncio.get_running_loop(), "crash")
         graph = BlockGraph(context, Path(directory))
-        node = await graph.add(CrashDisk, CrashDiskOptions(seed=seed if seed % 2 else None), "disk")
+        node = await graph.add(CrashDisk, CrashDiskOptions(seed=seed if seed % 2 else None, discard="unmap"), "disk")
         disk = node.driver
         assert isinstance(disk, CrashDisk)
         backend = BlockBackend("make", context, PERM_CONSISTENT_READ | PERM_WRITE | PERM_RESIZE, PERM_ALL)

@@ -23,7 +23,7 @@ from asyncemu.block.flags import MAY_UNMAP, PERM_ALL, PERM_CONSISTENT_READ, PERM
 from asyncemu.block.open_mode import OpenMode
 from asyncemu.block.qcow2.creation_options import Qcow2Creation
 from asyncemu.block.qcow2.driver import Qcow2Driver
-from asyncemu.block.types import CheckResult, SnapshotInfo
+from asyncemu.block.types import CheckResult, Preallocation, SnapshotInfo
 from asyncemu.coroutines import start
 from asyncemu.errors import ConfigError
 from asyncemu.loop import AioContext
@@ -156,7 +156,8 @@ class Workload:
             if size < self.sectors:
                 request = Request(begin, size, [0] * (self.sectors - size), size=size, durable=True)
             self._begin(request)
-            await self.node.truncate(size * SECTOR)
+            preallocation: Preallocation = "metadata" if size > self.sectors and self.choice.random() < 0.3 else "off"
+            await self.node.truncate(size * SECTOR, preallocation=preallocation)
         elif kind == "take" and len(self.kept) < 3:
             name = f"s{len(self.requests)}"
             data = await self.node.pread(0, self.node.size)
@@ -271,11 +272,12 @@ async def simulate(context: AioContext, form: str, seed: int, crashes: int, leng
     options = FORMS[form]
     size = choice.choice([16, 48, 100]) * 1024
     graph = BlockGraph(context, Path())
-    node = await graph.add(CrashDisk, CrashDiskOptions(seed=seed if seed % 2 else None), "disk")
+    node = await graph.add(CrashDisk, CrashDiskOptions(seed=seed if seed % 2 else None, discard="unmap"), "disk")
     disk = node.driver
     assert isinstance(disk, CrashDisk)
     await made(context, graph, node, options, size)
     table: dict[str, Any] = {"driver": "qcow2", "file": "disk", "discard": "unmap"}
+    table["pass-discard-other"] = choice.random() < 0.5
     if choice.random() < 0.4:
         table.update({"l2-cache-entry-size": 512, "l2-cache-size": 1024})
     top = await graph.add_table(table, "top")

@@ -9,7 +9,17 @@ from pathlib import Path
 import pytest
 
 from asyncemu.block import BlockGraph
-from asyncemu.block.flags import MAY_UNMAP, STATUS_DATA, STATUS_OFFSET_VALID, WRITE_COMPRESSED
+from asyncemu.block.backend import BlockBackend
+from asyncemu.block.flags import (
+    MAY_UNMAP,
+    PERM_ALL,
+    PERM_CONSISTENT_READ,
+    PERM_RESIZE,
+    PERM_WRITE,
+    STATUS_DATA,
+    STATUS_OFFSET_VALID,
+    WRITE_COMPRESSED,
+)
 from asyncemu.block.open_mode import OpenMode
 from asyncemu.errors import BlockError, ConfigError
 from tests.block.qcow2.conftest import (
@@ -185,3 +195,22 @@ async def test_data_file_entry_that_is_not_its_guest_offset_is_damage(
     node = await open_image(graph, path, read_only=True)
     with pytest.raises(BlockError, match="does not match guest cluster offset: 0, L2 index: 0"):
         await node.pread(0, 512)
+
+
+async def test_raw_data_file_longer_with_zeroes_asked_for_reads_as_the_image(
+    graph: BlockGraph, tmp_path: Path, data: Path
+) -> None:
+    size = SIZE + 512
+    path = await create(graph, tmp_path / "image", size, data_file=str(data), data_file_raw=True)
+    node = await open_image(graph, path)
+    backend = BlockBackend("owner", graph.context, PERM_CONSISTENT_READ | PERM_WRITE | PERM_RESIZE, PERM_ALL)
+    await backend.insert(node)
+    await backend.pwrite(0, pattern(size))
+
+    await backend.truncate(2 * SIZE, exact=True, zero=True)
+    await backend.remove()
+    await graph.remove(node)
+
+    assert data.read_bytes()[: 2 * SIZE] == pattern(size).ljust(2 * SIZE, b"\0")
+    assert qemu_reads(path) == pattern(size).ljust(2 * SIZE, b"\0")
+    assert qemu_says_clean(path)

@@ -57,6 +57,35 @@ async def test_measure_of_an_image_is_qemus(graph: BlockGraph, tmp_path: Path, o
     assert ours == qemu_measures(path, **options)
 
 
+@pytest.mark.parametrize("options", [{}, {"cluster_size": 512}, {"compat": "0.10"}])
+async def test_measure_of_an_image_with_bitmaps_is_qemus(
+    graph: BlockGraph, tmp_path: Path, options: dict[str, Any]
+) -> None:
+    path = qemu_create(tmp_path / "image", (64 << 20) + 512, cluster_size=4096)
+    qemu_img("bitmap", "--add", path, "one")
+    qemu_img("bitmap", "--add", "--disable", "-g", 512, path, "a longer name")
+    node = await open_image(graph, path, read_only=True)
+    backend = BlockBackend("source", graph.context)
+    await backend.insert(node)
+
+    ours = await Qcow2Driver.measure(Qcow2Creation(**options), backend)
+    await backend.remove()
+
+    assert ours == qemu_measures(path, **options)
+
+
+async def test_measure_of_a_version_2_image_has_no_bitmaps(graph: BlockGraph, tmp_path: Path) -> None:
+    path = qemu_create(tmp_path / "image", 1 << 20, compat="0.10")
+    node = await open_image(graph, path, read_only=True)
+    backend = BlockBackend("source", graph.context)
+    await backend.insert(node)
+
+    ours = await Qcow2Driver.measure(Qcow2Creation(), backend)
+    await backend.remove()
+
+    assert ours == qemu_measures(path)
+
+
 async def test_measure_of_too_large_a_disk_is_refused() -> None:
     with pytest.raises(ConfigError, match="too large"):
         await Qcow2Driver.measure(Qcow2Creation(size=1 << 50, cluster_size=512), None)

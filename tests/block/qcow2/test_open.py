@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import struct
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from tests.block.qcow2.conftest import (
     pattern,
     qemu_create,
     qemu_img,
+    qemu_io,
     qemu_reads,
     qemu_says_clean,
     write,
@@ -386,3 +388,48 @@ async def test_l2_table_is_read_again_after_an_error(graph: BlockGraph, tmp_path
 
     assert l2_table_offset(path)
     assert await node.pread(0, 1) == b"x"
+
+
+async def test_open_size_that_is_not_whole_sectors_is_rounded_down_as_qemus(graph: BlockGraph, tmp_path: Path) -> None:
+    path = qemu_create(tmp_path / "image", SIZE)
+    patch(path, 24, struct.pack(">Q", SIZE - 100))
+
+    async with opened(graph, path) as node:
+        assert node.size == SIZE - 512
+
+    assert json.loads(qemu_img("info", "--output=json", path))["virtual-size"] == SIZE - 512
+
+
+async def test_reopen_of_a_dirty_image_for_writing_counts_anew_before_the_first_write(
+    graph: BlockGraph, tmp_path: Path
+) -> None:
+    path = qemu_create(tmp_path / "image", SIZE)
+    qemu_io(path, "write -P 7 0 256k")
+    # As a crash with lazy refcounts leaves it: clusters in use that count as free.
+    block = header_field(path, header_field(path, 48, ">Q"), ">Q")
+    patch(path, block + 2 * 5, bytes(2 * 4))
+    patch(path, 79, b"\1")
+
+    async with opened(graph, path, read_only=True) as node:
+        await reopen(graph, {node: {"read-only": False}}, keep=True)
+        await write(node, SIZE // 2, b"\x08" * (256 << 10))
+
+    assert qemu_says_clean(path)
+    assert qemu_reads(path)[: 256 << 10] == b"\x07" * (256 << 10)
+
+
+async def test_reopen_of_a_dirty_image_that_cannot_be_repaired_refuses_writes(
+    graph: BlockGraph, tmp_path: Path
+) -> None:
+    path = qemu_create(tmp_path / "image", SIZE)
+    # As in test_repair.py: nothing can be written.
+    table = header_field(path, 48, ">Q")
+    patch(path, table, struct.pack(">Q", header_field(path, table, ">Q") + 512))
+    patch(path, 79, b"\1")
+
+    async with opened(graph, path, read_only=True) as node:
+        await reopen(graph, {node: {"read-only": False}}, keep=True)
+        with pytest.raises(BlockError, match="Could not repair dirty image"):
+            await write(node, SIZE // 2, b"\x08")
+
+    assert header_field(path, 72, ">Q") & DIRTY

@@ -3,19 +3,23 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from asyncemu.block import BlockGraph
+from asyncemu.block.qcow2.driver import Qcow2Driver
 from asyncemu.errors import ConfigError
+from asyncemu.memory.buffers import Buffers
 from tests.block.qcow2.conftest import (
     create,
     header_field,
     image_of,
     open_image,
     opened,
+    patch,
     pattern,
     qemu_create,
     qemu_img,
@@ -196,3 +200,72 @@ async def test_truncate_lets_the_l2_cache_grow_with_the_disk(graph: BlockGraph, 
         await node.truncate(64 << 30)
 
         assert image_of(node).l2_cache.capacity > before
+
+
+async def test_truncate_with_metadata_over_a_freed_cluster_reads_as_zero(graph: BlockGraph, tmp_path: Path) -> None:
+    path = qemu_create(tmp_path / "image", MIB)
+    # Their contents stay in the file.
+    options = "discard=unmap,pass-discard-request=off"
+    qemu_io(path, "write -P 7 0 1M", "discard 0 1M", options=options)
+
+    async with opened(graph, path) as node:
+        await node.truncate(2 * MIB, preallocation="metadata")
+
+    assert qemu_reads(path) == bytes(2 * MIB)
+    assert qemu_says_clean(path)
+
+
+@pytest.mark.parametrize("options", [{}, {"extended_l2": True}], ids=str)
+async def test_truncate_with_metadata_from_within_a_zero_cluster_reads_as_zero(
+    options: dict[str, Any], graph: BlockGraph, tmp_path: Path
+) -> None:
+    path = qemu_create(tmp_path / "image", 1536, **options)
+    # The zero cluster keeps its host cluster, and what is in it.
+    qemu_io(path, "write -P 7 0 1536", "write -z 0 1536")
+
+    async with opened(graph, path) as node:
+        await node.truncate(MIB, preallocation="metadata")
+
+    assert qemu_reads(path) == bytes(MIB)
+    assert qemu_says_clean(path)
+
+
+@pytest.mark.parametrize("mode", ["metadata", "falloc"])
+async def test_truncate_with_preallocation_from_within_a_cluster_of_the_base_keeps_it(
+    mode: Any, graph: BlockGraph, tmp_path: Path
+) -> None:
+    base = tmp_path / "base"
+    base.write_bytes(pattern(1536))
+    path = qemu_create(tmp_path / "image", 1536, backing_file=base, backing_fmt="raw")
+
+    async with opened(graph, path) as node:
+        await node.truncate(MIB, preallocation=mode)
+
+    assert qemu_reads(path) == pattern(1536).ljust(MIB, b"\0")
+    assert qemu_says_clean(path)
+
+
+@pytest.mark.parametrize("size", [16 * MIB, 128 << 10], ids=["longer", "shorter"])
+async def test_truncate_drops_vm_state_that_would_be_elsewhere(size: int, graph: BlockGraph, tmp_path: Path) -> None:
+    path = await create(graph, tmp_path / "image", MIB, cluster_size=4096)
+    async with opened(graph, path) as node:
+        assert isinstance(node.driver, Qcow2Driver)
+        await node.driver.save_vmstate(0, Buffers.of(bytearray(b"v" * 65536)))
+        await node.truncate(size, exact=True)
+
+    assert qemu_reads(path) == bytes(size)
+    assert qemu_says_clean(path)
+
+
+async def test_truncate_shorter_with_one_empty_refcount_block_everywhere_ends(
+    graph: BlockGraph, tmp_path: Path
+) -> None:
+    path = qemu_create(tmp_path / "image", 8 * MIB, cluster_size=2 * MIB)
+    table = header_field(path, 48, ">Q")
+    empty = path.stat().st_size + 2 * MIB - 1 >> 21 << 21
+    patch(path, table + 8, struct.pack(">Q", empty) * ((2 * MIB) // 8 - 1))
+    patch(path, empty, bytes(2 * MIB))
+
+    async with opened(graph, path) as node:
+        await node.truncate(MIB, exact=True)
+        assert set(image_of(node).refcounts.table[1:]) == {0}

@@ -14,7 +14,9 @@ import pytest
 
 from asyncemu.block import BlockGraph, BlockNode
 from asyncemu.block.flags import MAY_UNMAP, WRITE_COMPRESSED
+from asyncemu.block.qcow2 import snapshot_refcounts
 from asyncemu.block.qcow2.driver import Qcow2Driver
+from asyncemu.block.reopen import reopen
 from asyncemu.block.types import SnapshotInfo
 from asyncemu.errors import BlockError, ConfigError
 from asyncemu.memory.buffers import Buffers
@@ -44,6 +46,15 @@ FORMS: dict[str, dict[str, Any]] = {
     "lazy refcounts": {"cluster_size": 2048, "lazy_refcounts": True},
     "subclusters": {"cluster_size": 16384, "extended_l2": True},
 }
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """An image of QEMU's with a snapshot."""
+    path = qemu_create(tmp_path / "image", SIZE)
+    qemu_io(path, "write -P 1 0 64k")
+    qemu_img("snapshot", "-c", "s", path)
+    return path
 
 
 def driver_of(node: BlockNode) -> Qcow2Driver:
@@ -200,6 +211,13 @@ async def test_snapshot_load_reads_the_snapshot(graph: BlockGraph, tmp_path: Pat
         assert await contents(node) == before
 
 
+async def test_snapshot_that_is_loaded_can_not_be_reopened_for_writing(graph: BlockGraph, path: Path) -> None:
+    async with opened(graph, path, read_only=True) as node:
+        await driver_of(node).snapshot_load("", "s")
+        with pytest.raises(ConfigError, match="a snapshot has been loaded"):
+            await reopen(graph, {node: {"read-only": False}}, keep=True)
+
+
 async def test_snapshot_load_of_a_writable_node_is_refused(graph: BlockGraph, tmp_path: Path) -> None:
     path = await create(graph, tmp_path / "image", SIZE)
     async with opened(graph, path) as node:
@@ -232,7 +250,7 @@ async def test_snapshot_create_with_full_refcounts_changes_nothing(graph: BlockG
         with pytest.raises(OSError, match="as large as it can be") as caught:
             await take(node, "s")
         assert caught.value.errno == errno.EINVAL
-        assert await driver_of(node).snapshot_list() == []
+        assert not await driver_of(node).snapshot_list()
         assert not image_of(node).header.dirty
         await write(node, 1024, pattern(1024, seed=1))
 
@@ -399,3 +417,74 @@ async def test_snapshots_at_random_against_a_model(graph: BlockGraph, tmp_path: 
         assert await contents(node) == data
     await graph.remove(node)
     assert qemu_says_clean(path)
+
+
+# ---- hostile images
+
+
+def name_one_l2_table_everywhere(path: Path, l1_table: int, l1_entries: int) -> None:
+    """In an L1 table of 512 KiB at the end of the file, which those fields of the file name from now on."""
+    table = header_field(path, header_field(path, 40, ">Q"), ">Q")
+    end = -(-path.stat().st_size >> 16) << 16
+    patch(path, end, struct.pack(">Q", table) * (1 << 16))
+    patch(path, l1_table, struct.pack(">Q", end))
+    patch(path, l1_entries, struct.pack(">I", 1 << 16))
+
+
+async def test_snapshot_operations_on_an_l1_table_of_one_l2_table_are_refused(graph: BlockGraph, path: Path) -> None:
+    name_one_l2_table_everywhere(path, 40, 36)
+    async with opened(graph, path) as node:
+        driver = driver_of(node)
+        for attempt in (take(node, "t"), driver.snapshot_goto("s"), driver.snapshot_delete("", "s")):
+            with pytest.raises(BlockError, match="overlap too often") as caught:
+                await attempt
+            assert caught.value.errno == errno.EFBIG
+        assert [each.name for each in await driver.snapshot_list()] == ["s"]
+        with pytest.raises(BlockError, match="overlap too often"):
+            await driver.make_empty()
+        with pytest.raises(ConfigError, match="Failed to discard VM state: File too large"):
+            await node.truncate(SIZE // 2, exact=True)
+
+
+async def test_snapshot_with_an_l1_table_of_one_l2_table_is_refused(graph: BlockGraph, path: Path) -> None:
+    snapshots = header_field(path, 64, ">Q")
+    name_one_l2_table_everywhere(path, snapshots, snapshots + 8)
+    async with opened(graph, path) as node:
+        with pytest.raises(BlockError, match="overlap too often"):
+            await driver_of(node).snapshot_goto("s")
+        with pytest.raises(ConfigError, match="Failed to free the cluster and L1 table: File too large"):
+            await driver_of(node).snapshot_delete("", "s")
+        assert not image_of(node).header.dirty
+    async with opened(graph, path, read_only=True) as node:
+        with pytest.raises(ConfigError, match="Failed to read l1 table for snapshot: File too large"):
+            await driver_of(node).snapshot_load("", "s")
+
+
+async def test_snapshots_that_share_a_large_l1_table_bound_what_all_checks_read(graph: BlockGraph, path: Path) -> None:
+    entry = path.read_bytes()[header_field(path, 64, ">Q") :][:72]
+    entry = entry[:8] + struct.pack(">I", 32 << 17) + entry[12:]
+    end = -(-path.stat().st_size >> 16) << 16
+    patch(path, end, entry * 4)
+    patch(path, 60, struct.pack(">IQ", 4, end))
+    async with opened(graph, path, overlap_check="all") as node:
+        with pytest.raises(BlockError, match="overlap too often"):
+            await write(node, 0, b"x")
+    async with opened(graph, path) as node:
+        with pytest.raises(ConfigError, match="Failed to turn zero into data clusters: File too large"):
+            await driver_of(node).amend({"compat": "0.10"}, lambda done, total: None, False)
+
+
+async def test_snapshot_delete_of_very_many_runs_frees_them_in_parts(
+    graph: BlockGraph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(snapshot_refcounts, "_RUNS_AT_ONCE", 2)
+    path = await create(graph, tmp_path / "image", SIZE, cluster_size=512)
+    async with opened(graph, path) as node:
+        for offset in range(0, SIZE, 4096):
+            await write(node, offset, pattern(512))
+        await take(node, "s")
+        await write(node, 0, pattern(SIZE // 2, seed=1))
+        await driver_of(node).snapshot_delete("", "s")
+
+    assert qemu_says_clean(path)
+    assert qemu_reads(path)[: SIZE // 2] == pattern(SIZE // 2, seed=1)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -11,6 +12,7 @@ import pytest
 
 from asyncemu.block import BlockGraph, BlockNode
 from asyncemu.block.flags import STATUS_DATA, STATUS_OFFSET_VALID, STATUS_ZERO, WRITE_COMPRESSED
+from asyncemu.errors import BlockError
 from tests.block.qcow2.conftest import (
     create,
     image_of,
@@ -175,3 +177,25 @@ async def test_make_empty_of_an_image_with_a_data_file_unmaps_it(graph: BlockGra
 
         assert await node.pread(0, SIZE) == bytes(SIZE)
         assert image_of(node).header.dirty is False
+
+
+async def test_make_empty_that_fails_half_way_leaves_the_image_to_a_repair(graph: BlockGraph, tmp_path: Path) -> None:
+    path = await create(graph, tmp_path / "image", SIZE)
+    disk = {
+        "driver": "blkdebug",
+        "image": {"driver": "file", "filename": str(path)},
+        "inject-error": [{"event": "empty_image_prepare", "once": True, "errno": errno.EIO}],
+    }
+    async with opened(graph, path, file=disk) as node:
+        await write(node, 0, pattern(SIZE))
+        with pytest.raises((OSError, BlockError)):
+            await node.driver.make_empty()
+        with pytest.raises((OSError, BlockError)):
+            await write(node, 0, b"x")
+    assert path.read_bytes()[79] & 1
+
+    async with opened(graph, path) as node:
+        await write(node, 4096, b"again")
+
+    assert qemu_says_clean(path)
+    assert qemu_reads(path)[4096:4101] == b"again"
