@@ -16,15 +16,23 @@ from __future__ import annotations
 import asyncio
 import errno
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from functools import partial
 from time import monotonic_ns
-from typing import Protocol
+from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 from asyncemu.block.child import BlockChild
 from asyncemu.block.drain import follow, settle
 from asyncemu.block.error_policy import ErrorAction, ErrorPolicy
-from asyncemu.block.flags import PERM_ALL, PERM_CONSISTENT_READ
+from asyncemu.block.flags import (
+    PERM_ALL,
+    PERM_CONSISTENT_READ,
+    PERM_RESIZE,
+    PERM_WRITE,
+    PERM_WRITE_UNCHANGED,
+    WRITE_UNCHANGED,
+)
 from asyncemu.block.homes import at_home
 from asyncemu.block.node import BlockNode
 from asyncemu.block.permissions import refresh_permissions
@@ -35,6 +43,31 @@ from asyncemu.coroutines import start
 from asyncemu.errors import BlockError
 from asyncemu.loop import AioContext, HasHome, any_thread, home
 from asyncemu.memory.buffers import Buffers
+
+ResultT = TypeVar("ResultT")
+
+
+class _Kind(NamedTuple):
+    """What is common to all requests of a kind."""
+
+    name: str
+    #: Its index in the statistics.
+    counted: int | None = None
+    #: PERM_*, of which one is enough.
+    needs: int = 0
+    #: May it reach past the end, where the user wants that?
+    grows: bool = False
+
+
+_READ: Final = _Kind("read", READ)
+_WRITE: Final = _Kind("write", WRITE, PERM_WRITE, grows=True)
+_WRITE_UNCHANGED: Final = _Kind("write", WRITE, PERM_WRITE | PERM_WRITE_UNCHANGED, grows=True)
+_WRITE_ZEROES: Final = _Kind("write zeroes", WRITE, PERM_WRITE, grows=True)
+_DISCARD: Final = _Kind("discard", UNMAP, PERM_WRITE)
+_FLUSH: Final = _Kind("flush", FLUSH)
+_STATUS: Final = _Kind("block status")
+_DEPTH: Final = _Kind("allocation depth")
+_TRUNCATE: Final = _Kind("truncate", needs=PERM_RESIZE)
 
 
 class BackendUser(Protocol):
@@ -165,15 +198,17 @@ class BlockBackend(HasHome):
 
     # ---- requests
 
+    # These two are on every path: their bodies are those of ``_request``, without a closure and a further call.
+
     @home
     async def preadv(self, offset: int, buffers: Buffers, flags: int = 0) -> None:
         """Fill ``buffers`` from byte ``offset`` on. EIO past the end."""
-        length = buffers.nbytes
         began = monotonic_ns()
-        node = await self._begin("read", offset, length)
-        if node is None:
+        if self.quiesced and not await self._wait_while_drained():
             await at_home(self, partial(self.preadv, offset, buffers, flags))
             return
+        length = buffers.nbytes
+        node = self._begin(_READ, offset, length)
         try:
             await node.preadv(offset, buffers, flags)
         except BaseException:
@@ -186,12 +221,12 @@ class BlockBackend(HasHome):
     @home
     async def pwritev(self, offset: int, buffers: Buffers, flags: int = 0) -> None:
         """Write ``buffers`` at byte ``offset``. EIO past the end."""
-        length = buffers.nbytes
         began = monotonic_ns()
-        node = await self._begin("write", offset, length, grows=True)
-        if node is None:
+        if self.quiesced and not await self._wait_while_drained():
             await at_home(self, partial(self.pwritev, offset, buffers, flags))
             return
+        length = buffers.nbytes
+        node = self._begin(_WRITE_UNCHANGED if flags & WRITE_UNCHANGED else _WRITE, offset, length)
         try:
             await node.pwritev(offset, buffers, flags | self.write_flags)
         except BaseException:
@@ -202,78 +237,34 @@ class BlockBackend(HasHome):
         self.statistics.done(WRITE, length, began)
 
     @home
-    async def write_zeroes(self, offset: int, length: int, flags: int = 0) -> None:
+    def write_zeroes(self, offset: int, length: int, flags: int = 0) -> Coroutine[Any, Any, None]:
         """Make the bytes read as zero. Flags: MAY_UNMAP, FUA, NO_FALLBACK."""
-        began = monotonic_ns()
-        node = await self._begin("write zeroes", offset, length, grows=True)
-        if node is None:
-            await at_home(self, partial(self.write_zeroes, offset, length, flags))
-            return
-        try:
-            await node.write_zeroes(offset, length, flags | self.write_flags)
-        except BaseException:
-            self.statistics.failed(WRITE)
-            raise
-        finally:
-            self._end()
-        self.statistics.done(WRITE, length, began)
+        return self._request(
+            _WRITE_ZEROES, offset, length, lambda node: node.write_zeroes(offset, length, flags | self.write_flags)
+        )
 
     @home
-    async def discard(self, offset: int, length: int) -> None:
+    def discard(self, offset: int, length: int) -> Coroutine[Any, Any, None]:
         """The bytes are not needed any more (a hint)."""
-        began = monotonic_ns()
-        node = await self._begin("discard", offset, length)
-        if node is None:
-            await at_home(self, partial(self.discard, offset, length))
-            return
-        try:
-            await node.discard(offset, length)
-        except BaseException:
-            self.statistics.failed(UNMAP)
-            raise
-        finally:
-            self._end()
-        self.statistics.done(UNMAP, length, began)
+        return self._request(_DISCARD, offset, length, lambda node: node.discard(offset, length))
 
     @home
-    async def flush(self) -> None:
+    def flush(self) -> Coroutine[Any, Any, None]:
         """All completed writes survive a crash of the host when this returns."""
-        began = monotonic_ns()
-        node = await self._begin("flush", 0, 0)
-        if node is None:
-            await at_home(self, self.flush)
-            return
-        try:
-            await node.flush()
-        except BaseException:
-            self.statistics.failed(FLUSH)
-            raise
-        finally:
-            self._end()
-        self.statistics.done(FLUSH, 0, began)
+        return self._request(_FLUSH, 0, 0, BlockNode.flush)
 
     @home
     async def block_status(self, offset: int, length: int, want_zero: bool = True) -> BlockStatus:
         """What the whole chain says of the first of the bytes."""
-        node = await self._begin("block status", offset, length)
-        if node is None:
-            return await at_home(self, partial(self.block_status, offset, length, want_zero))
-        try:
-            status, _ = await block_status_above(node, None, offset, length, want_zero)
-            return status
-        finally:
-            self._end()
+        status, _ = await self._request(
+            _STATUS, offset, length, lambda node: block_status_above(node, None, offset, length, want_zero)
+        )
+        return status
 
     @home
-    async def allocation_depth(self, offset: int, length: int) -> tuple[int, int]:
+    def allocation_depth(self, offset: int, length: int) -> Coroutine[Any, Any, tuple[int, int]]:
         """Which layer of the chain, from 1, decides what is read of the first of the bytes, 0 for none; how far."""
-        node = await self._begin("allocation depth", offset, length)
-        if node is None:
-            return await at_home(self, partial(self.allocation_depth, offset, length))
-        try:
-            return await is_allocated_above(node, None, offset, length)
-        finally:
-            self._end()
+        return self._request(_DEPTH, offset, length, lambda node: is_allocated_above(node, None, offset, length))
 
     @home
     async def copy_range(
@@ -291,19 +282,17 @@ class BlockBackend(HasHome):
         while True:
             if target.context is not self.context:
                 raise BlockError(self.name, errno.ENOTSUP, "copy range")
-            moved = await self._begin("read", offset, length) is None
-            if not moved and not (target.quiesced and target.user is None):
+            # Who drains both waits for us: we may not wait for one of them while we are in flight in the other.
+            held = next((each for each in (self, target) if each.quiesced and each.user is None), None)
+            if held is None:
                 break
-            if not moved:
-                # Who drains both waits for us: we may not wait for one of them while we are in flight in the other.
-                self._end()
-                moved = not await target._wait_while_drained()
-            if moved:
+            if not await held._wait_while_drained():
                 again = partial(self.copy_range, offset, target, target_offset, length, read_flags, write_flags)
                 await at_home(self, again)
                 return
+        self._begin(_READ, offset, length)
         try:
-            await target._begin("write", target_offset, length, grows=True)
+            target._begin(_WRITE, target_offset, length)
             try:
                 assert self.root is not None
                 assert target.root is not None
@@ -314,19 +303,16 @@ class BlockBackend(HasHome):
             self._end()
 
     @home
-    async def truncate(
+    def truncate(
         self, size: int, *, exact: bool = False, preallocation: Preallocation = "off", zero: bool = False
-    ) -> None:
+    ) -> Coroutine[Any, Any, None]:
         """Make the node ``size`` bytes (PERM_RESIZE)."""
-        node = await self._begin("truncate", 0, 0)
-        if node is None:
-            again = partial(self.truncate, size, exact=exact, preallocation=preallocation, zero=zero)
-            await at_home(self, again)
-            return
-        try:
-            await node.truncate(size, exact=exact, preallocation=preallocation, zero=zero)
-        finally:
-            self._end()
+        return self._request(
+            _TRUNCATE,
+            0,
+            0,
+            lambda node: node.truncate(size, exact=exact, preallocation=preallocation, zero=zero),
+        )
 
     @home
     async def pread(self, offset: int, length: int) -> bytearray:
@@ -367,7 +353,8 @@ class BlockBackend(HasHome):
             if loop is self.context.loop:
                 _wake(waiting)
             else:  # it came before we moved
-                loop.call_soon_threadsafe(_wake, waiting)
+                with suppress(RuntimeError):  # and was cancelled: its loop is closed by now
+                    loop.call_soon_threadsafe(_wake, waiting)
 
     @home
     async def drain(self) -> None:
@@ -386,19 +373,43 @@ class BlockBackend(HasHome):
 
     # ---- private
 
-    async def _begin(self, what: str, offset: int, length: int, grows: bool = False) -> BlockNode | None:
-        """The node to send the request to; None: it waited, and its home is another one now."""
+    async def _request(
+        self, kind: _Kind, offset: int, length: int, send: Callable[[BlockNode], Coroutine[Any, Any, ResultT]]
+    ) -> ResultT:
+        """One request: ``send`` it to the node, when that may be."""
+        began = monotonic_ns()
         if self.quiesced and not await self._wait_while_drained():
-            return None
+            return await at_home(self, partial(self._request, kind, offset, length, send))
+        node = self._begin(kind, offset, length)
+        try:
+            result = await send(node)
+        except BaseException:
+            if kind.counted is not None:
+                self.statistics.failed(kind.counted)
+            raise
+        finally:
+            self._end()
+        if kind.counted is not None:
+            self.statistics.done(kind.counted, length, began)
+        return result
+
+    def _begin(self, kind: _Kind, offset: int, length: int) -> BlockNode:
+        """In flight from here on: the node to send the request to."""
         root = self.root
         if root is None:
-            raise BlockError(self.name, errno.ENOMEDIUM, what)
+            raise BlockError(self.name, errno.ENOMEDIUM, kind.name)
         node = root.node
-        if offset < 0 or length < 0 or (offset + length > node.size and not (grows and self.allow_write_beyond_end)):
-            self.statistics.refused(what)
+        if (
+            offset < 0
+            or length < 0
+            or (offset + length > node.size and not (kind.grows and self.allow_write_beyond_end))
+        ):
+            self.statistics.refused(kind.name)
             raise BlockError(
-                self.name, errno.EIO, f"{what} of {length} bytes at {offset}, past the end of {node.size} bytes"
+                self.name, errno.EIO, f"{kind.name} of {length} bytes at {offset}, past the end of {node.size} bytes"
             )
+        if kind.needs and not root.permissions & kind.needs:
+            root.refuse(kind.name, kind.needs)
         self.in_flight += 1
         return node
 

@@ -53,8 +53,6 @@ class BlkverifyDriver(FilterDriver[BlkverifyOptions], name="blkverify"):
     description = "Compares what two nodes do."
     children = (ChildSlot("raw", ROLE_FILTER), ChildSlot("test", ROLE_DATA))
     protocol = "blkverify"
-    write_flags = 0
-    zero_flags = 0
     raw: BlockChild
     test: BlockChild
 
@@ -65,6 +63,7 @@ class BlkverifyDriver(FilterDriver[BlkverifyOptions], name="blkverify"):
     async def open(self) -> int:
         """The size of ``test``."""
         await super().open()
+        self.write_flags = self.zero_flags = 0  # as QEMU's
         self.read_only = self.read_only or self.test.node.read_only
         self.growable = self.growable and self.test.node.driver.growable
         return self.test.size

@@ -2,16 +2,20 @@
 """BlockChild: the edge from a parent (a node, a BlockBackend) to the node that it uses. QEMU: BdrvChild.
 
 A driver keeps the edge and not the node: the graph may put another node at its end (a filter, a new overlay) while the
-driver lives. Requests go through the edge, which says what the parent may do.
+driver lives. Requests go through the edge, which says what the parent may do: a write without PERM_WRITE is EPERM, say.
+Reads without PERM_CONSISTENT_READ are allowed, as in QEMU: who has no such permission takes what it gets.
 """
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Coroutine
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
-from asyncemu.block.flags import PERM_ALL
+from asyncemu.block.flags import PERM_ALL, PERM_RESIZE, PERM_WRITE, PERM_WRITE_UNCHANGED, WRITE_UNCHANGED
+from asyncemu.block.permissions import permission_names
 from asyncemu.block.types import BlockStatus, Preallocation
+from asyncemu.errors import BlockError
 from asyncemu.loop import AioContext, any_thread, home
 from asyncemu.memory.buffers import Buffers
 
@@ -58,10 +62,14 @@ class BlockChild:
 
     def pwritev(self, offset: int, buffers: Buffers, flags: int = 0) -> Coroutine[Any, Any, None]:
         """Write ``buffers`` at byte ``offset``; past the end it grows, where it can and PERM_RESIZE is held."""
+        if not self.permissions & PERM_WRITE:
+            self._check_unchanged("write", flags)
         return self.node.pwritev(offset, buffers, flags)
 
     def pwrite_sync(self, offset: int, data: bytes) -> Coroutine[Any, Any, None]:
         """Write ``data`` and flush. QEMU: bdrv_pwrite_sync."""
+        if not self.permissions & PERM_WRITE:
+            self.refuse("write", PERM_WRITE)
         return self.node.pwrite_sync(offset, data)
 
     def pread(self, offset: int, length: int) -> Coroutine[Any, Any, bytearray]:
@@ -70,14 +78,18 @@ class BlockChild:
 
     def pwrite(self, offset: int, data: bytes | bytearray | memoryview, flags: int = 0) -> Coroutine[Any, Any, None]:
         """Write ``data`` at byte ``offset``."""
-        return self.node.pwritev(offset, Buffers.of(data), flags)
+        return self.pwritev(offset, Buffers.of(data), flags)
 
     def write_zeroes(self, offset: int, length: int, flags: int = 0) -> Coroutine[Any, Any, None]:
         """Make the bytes read as zero; MAY_UNMAP, FUA, NO_FALLBACK."""
+        if not self.permissions & PERM_WRITE:
+            self._check_unchanged("write zeroes", flags)
         return self.node.write_zeroes(offset, length, flags)
 
     def discard(self, offset: int, length: int) -> Coroutine[Any, Any, None]:
         """The bytes are not needed any more (a hint)."""
+        if not self.permissions & PERM_WRITE:
+            self.refuse("discard", PERM_WRITE)
         return self.node.discard(offset, length)
 
     def flush(self) -> Coroutine[Any, Any, None]:
@@ -92,6 +104,8 @@ class BlockChild:
         self, size: int, *, exact: bool = False, preallocation: Preallocation = "off", zero: bool = False
     ) -> Coroutine[Any, Any, None]:
         """Make it ``size`` bytes (at least, when not ``exact``)."""
+        if not self.permissions & PERM_RESIZE:
+            self.refuse("truncate", PERM_RESIZE)
         return self.node.truncate(size, exact=exact, preallocation=preallocation, zero=zero)
 
     @property
@@ -107,6 +121,21 @@ class BlockChild:
     def debug_event(self, event: str) -> Coroutine[Any, Any, None]:
         """Tell the blkdebug below that this point is passed; it may hold the caller up."""
         return self.node.debug_event(event)
+
+    def refuse(self, what: str, needed: int) -> NoReturn:
+        """BlockError (EPERM): the parent does what it has not asked to be allowed. QEMU: an assertion."""
+        if self.node.read_only:
+            raise BlockError(self.node.name, errno.EROFS, what)
+        raise BlockError(
+            self.node.name,
+            errno.EPERM,
+            f"{what} by {self.parent.description}, which has no permission '{permission_names(needed)}'",
+        )
+
+    def _check_unchanged(self, what: str, flags: int) -> None:
+        """Without PERM_WRITE: is it a write that changes nothing for readers, and allowed?"""
+        if not (flags & WRITE_UNCHANGED and self.permissions & PERM_WRITE_UNCHANGED):
+            self.refuse(what, PERM_WRITE)
 
     @any_thread
     def __repr__(self) -> str:

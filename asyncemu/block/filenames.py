@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Names of image files that are relative to another image.
 
-QEMU: path_combine, bdrv_dirname, bdrv_make_absolute_filename.
+QEMU: path_combine, bdrv_dirname, bdrv_make_absolute_filename, bdrv_get_full_backing_filename_from_filename.
 """
 
 from __future__ import annotations
@@ -26,10 +26,25 @@ def has_protocol(name: str) -> bool:
 
 def path_combine(base: str, name: str) -> str:
     """What an image named ``base`` calls ``name``: beside it, unless ``name`` says where it is by itself."""
-    if not name or has_protocol(name) or name.startswith("/"):
+    if not _is_relative(name):
         return name
     start = base.index(":") + 1 if has_protocol(base) else 0
     return base[: max(base.rfind("/") + 1, start)] + name
+
+
+def backing_name_beside(image: str, name: str) -> str | None:
+    """What an image that is known by its name ``image`` only calls ``name``; None: relative to what has no directory.
+
+    QEMU: bdrv_get_full_backing_filename_from_filename.
+    """
+    if image.startswith("json:") and _is_relative(name):
+        return None
+    return path_combine(image, name)
+
+
+def _is_relative(name: str) -> bool:
+    """Is it a name that depends on where it is written?"""
+    return bool(name) and not has_protocol(name) and not name.startswith("/")
 
 
 def storage_of(node: BlockNode) -> BlockNode:
@@ -46,7 +61,7 @@ def plain_filename(node: BlockNode) -> str:
 
 def full_backing_filename(node: BlockNode, name: str) -> str:
     """What the image of ``node`` calls ``name``, as one has to call it from here. ConfigError: it has no directory."""
-    if not name or has_protocol(name) or name.startswith("/"):
+    if not _is_relative(name):
         return name
     storage = storage_of(node)
     kind = storage.driver.name

@@ -13,7 +13,7 @@ Flushes go on to the child by themselves (flushing.py), and so does the question
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from asyncemu.block.child import BlockChild
 from asyncemu.block.driver import BlockDriver, BlockDriverOptions, BlockOptionsT, ChildSlot
@@ -30,14 +30,32 @@ class FilterOptions(BlockDriverOptions):
     file: str | dict[str, Any] = option(description="What is below: a node-name, or a table that makes a node.")
 
 
+#: What the child must know, so that it can be passed on.
+_OF_WRITES: Final = FUA
+_OF_ZEROES: Final = MAY_UNMAP | FUA | NO_FALLBACK
+
+
+def passed_flags(below: BlockDriver[Any]) -> tuple[int, int]:
+    """``write_flags`` and ``zero_flags`` of a driver that passes requests on to ``below``. QEMU: supported_write_flags.
+
+    What ``below`` can't do is done without it here already: a flush behind a write with FUA, say, passes all drivers.
+    """
+    return WRITE_UNCHANGED | _OF_WRITES & below.write_flags, WRITE_UNCHANGED | _OF_ZEROES & below.zero_flags
+
+
+def without_padding(driver: BlockDriver[Any], offset: int, buffers: Buffers) -> Buffers:
+    """What of a write is within the node of ``driver``, where that may not grow: below is no room for what pads it."""
+    node = driver.node
+    if node.limits.request_alignment == 1 or node.may_grow:
+        return buffers
+    return buffers.head(max(node.size - offset, 0), len(buffers))
+
+
 class FilterDriver(BlockDriver[BlockOptionsT]):
     """Passes all on to the child ``file``."""
 
     children: ClassVar[tuple[ChildSlot, ...]] = (ChildSlot("file", ROLE_FILTER),)
     file: BlockChild
-    # The node below does without what its driver does not know.
-    write_flags = FUA | WRITE_UNCHANGED
-    zero_flags = MAY_UNMAP | FUA | NO_FALLBACK | WRITE_UNCHANGED
 
     @property
     def below(self) -> BlockChild:
@@ -45,8 +63,9 @@ class FilterDriver(BlockDriver[BlockOptionsT]):
         return self.file
 
     async def open(self) -> int:
-        """The child's size; read-only and growing as it is."""
+        """The child's size; read-only and growing as it is, and with its flags."""
         below = self.below.node
+        self.write_flags, self.zero_flags = passed_flags(below.driver)
         self.read_only = self.read_only or below.read_only
         self.growable = below.driver.growable
         return below.size
@@ -60,10 +79,7 @@ class FilterDriver(BlockDriver[BlockOptionsT]):
         await self.below.preadv(offset, buffers)
 
     async def pwritev(self, offset: int, buffers: Buffers, flags: int = 0) -> None:
-        if self.limits.request_alignment > 1 and not self.growable:
-            # The last block may reach past the end: below there is no room for what pads it.
-            buffers = buffers.head(max(self.below.size - offset, 0), len(buffers))
-        await self.below.pwritev(offset, buffers, flags)
+        await self.below.pwritev(offset, without_padding(self, offset, buffers), flags)
 
     async def write_zeroes(self, offset: int, length: int, flags: int = 0) -> None:
         await self.below.write_zeroes(offset, length, flags)

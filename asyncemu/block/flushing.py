@@ -41,9 +41,11 @@ async def flush(node: BlockNode) -> None:
 
 async def _flush(node: BlockNode, generation: int) -> None:
     driver = node.driver
+    child = node.primary_child if node.debugged else None
+    if child is not None and child.debugged:
+        await child.debug_event("flush_to_os")
     await driver.flush_to_os()
     if not node.no_flush and node.flushed_generation < generation:
-        child = node.primary_child if node.debugged else None
         if child is not None and child.debugged:
             await child.debug_event("flush_to_disk")
         await driver.flush()

@@ -10,7 +10,7 @@ needs neither: it holds on to one edge, and edges change in drained sections onl
 from __future__ import annotations
 
 import errno
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
@@ -228,8 +228,12 @@ class BlockGraph:
         """
         async with self.lock.writing():
             self.check(node)
-            await at_home(node, lambda: _claim(node))
-            await self.remove_locked(node)
+            try:
+                await at_home(node, lambda: _claim(node))
+                await self.remove_locked(node)
+            finally:
+                # Also when the cancellation came just behind the claim.
+                node.closing = node.closed
 
     @home
     async def remove_locked(self, node: BlockNode) -> None:
@@ -259,15 +263,22 @@ class BlockGraph:
     async def close(self) -> None:
         """Close all nodes, users before what they use. Errors of all are raised as one group."""
         errors: list[Exception] = []
+        # Tried once: what can't even be drained, because a user fails, stays.
+        tried: set[BlockNode] = set()
         async with self.lock.writing():
-            while self.nodes:
-                node = next(each for each in reversed(self.nodes.values()) if not each.has_node_parents())
+            while node := self._uppermost(tried):
+                tried.add(node)
                 try:
                     await self.remove_locked(node)
                 except Exception as error:
                     errors.append(error)
         if errors:
             raise ExceptionGroup("closing the block graph", errors)
+
+    def _uppermost(self, tried: Collection[BlockNode]) -> BlockNode | None:
+        """The last that has come of the nodes with no node over them."""
+        nodes = reversed(self.nodes.values())
+        return next((node for node in nodes if node not in tried and not node.has_node_parents()), None)
 
 
 async def _claim(node: BlockNode) -> None:

@@ -16,7 +16,6 @@ import struct
 from collections.abc import Mapping
 from typing import Final
 
-from asyncemu.block.file.alignment import direct_alignment
 from asyncemu.block.file.engine import run_anywhere, run_to_end
 from asyncemu.block.file.locking import ImageLocks
 from asyncemu.block.file.opening import OpenFile, no_direct_io, open_file
@@ -78,6 +77,8 @@ class HostDeviceDriver(PosixDriver, name="host_device"):
         limits = BlockLimits(write_zeroes_alignment=sector, discard_alignment=sector)
         limits.opt_transfer = _queue_attribute(file.fd, "optimal_io_size")
         if file.direct:
+            from asyncemu.block.file.alignment import direct_alignment
+
             alignment = direct_alignment(file.fd)
             if alignment is None:
                 raise no_direct_io()

@@ -20,6 +20,7 @@ from asyncemu.block.flags import (
     MAY_UNMAP,
     NO_WAIT,
     PERM_ALL,
+    PERM_RESIZE,
     ROLE_COW,
     ROLE_DATA,
     ROLE_FILTERED,
@@ -297,9 +298,15 @@ class BlockNode(HasHome):
 
     @home
     def check_room(self, offset: int, length: int) -> None:
-        """BlockError (ENOSPC): the bytes reach past the end, and it can't grow."""
-        if offset + length > self.size and not self.driver.growable:
-            raise BlockError(self.name, errno.ENOSPC, f"write of {length} bytes at {offset}, size {self.size}")
+        """BlockError: the bytes reach past the end, and it can't grow (ENOSPC), or no parent may make it (EPERM)."""
+        if offset + length > self.size and not self.may_grow:
+            number = errno.EPERM if self.driver.growable else errno.ENOSPC
+            raise BlockError(self.name, number, f"write of {length} bytes at {offset}, size {self.size}")
+
+    @property
+    def may_grow(self) -> bool:
+        """Do writes past the end make it longer?"""
+        return self.driver.growable and bool(self.permissions & PERM_RESIZE)
 
     @home
     def written(self, end: int) -> None:
@@ -457,8 +464,9 @@ class BlockNode(HasHome):
         self.check_room(offset, length)
         start, stop = padding.outer_blocks(self.limits.request_alignment, offset, length)
         modifies = (start, stop) != (offset, end)
-        cuts = stop > max(end, self.size) and self.driver.growable
-        # What the padding of the last block adds is cut off again: nobody else may make it longer meanwhile.
+        # What the padding of the last block adds is cut off again: nobody else may make it longer meanwhile. Where no
+        # parent may resize, storage is the node's own matter, and other drivers don't pass the padding on (filter.py).
+        cuts = stop > max(end, self.size) and self.driver.growable and (self.may_grow or not self.children)
         request = self.begin(start, TO_INFINITY if cuts else stop, serialising=modifies or bool(flags & SERIALISING))
         try:
             if self.tracked.serialising:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from asyncemu.block.driver import BlockDriver, BlockDriverOptions
 from asyncemu.block.flags import FUA, STATUS_OFFSET_VALID, STATUS_ZERO
 from asyncemu.block.types import BlockStatus
+from asyncemu.coroutines import co_sleep_ns
 from asyncemu.loop import Clock, ClockKind, MonotonicSource
 from asyncemu.memory.buffers import Buffers
 from asyncemu.plain_options import option
@@ -65,10 +66,4 @@ class NullDriver(BlockDriver[NullOptions], name="null-co"):
             await self._pass_time()
 
     async def _pass_time(self) -> None:
-        over = self.context.loop.create_future()
-        timer = self.context.timer(self._clock, lambda: over.set_result(None))
-        timer.mod(self._clock.now() + self.options.latency_ns)
-        try:
-            await over
-        finally:
-            timer.cancel()
+        await co_sleep_ns(self._clock, self.options.latency_ns)

@@ -13,7 +13,6 @@ import mmap
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
-from asyncemu.block.iovec import aligned
 from asyncemu.block.limits import BlockLimits
 from asyncemu.memory.buffers import Buffers
 
@@ -48,7 +47,14 @@ def fits(limits: BlockLimits, offset: int, length: int, buffers: Buffers) -> boo
         return False
     if (limits.max_transfer and length > limits.max_transfer) or (limits.max_iov and len(buffers) > limits.max_iov):
         return False
-    return limits.memory_alignment == 1 or aligned(buffers, limits.memory_alignment, alignment)
+    return limits.memory_alignment == 1 or _aligned(buffers, limits)
+
+
+def _aligned(buffers: Buffers, limits: BlockLimits) -> bool:
+    # Only direct I/O minds; others do without ctypes, which takes milliseconds to import.
+    from asyncemu.block.iovec import aligned
+
+    return aligned(buffers, limits.memory_alignment, limits.request_alignment)
 
 
 def zeroes(limits: BlockLimits, start: int, end: int) -> memoryview:
@@ -138,7 +144,7 @@ def _only_long(limits: BlockLimits, offset: int, buffers: Buffers) -> bool:
         return False
     if alignment == 1 and limits.memory_alignment == 1:
         return True
-    return aligned(buffers, limits.memory_alignment, alignment)
+    return _aligned(buffers, limits)
 
 
 def _split(limits: BlockLimits, offset: int, buffers: Buffers) -> Iterator[tuple[int, Buffers]]:

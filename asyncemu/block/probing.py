@@ -36,13 +36,6 @@ _OF_THE_FILE: Final = ("filename", "aio", "locking")
 _INHERITED: Final = ("read-only", "auto-read-only", "force-share", "cache")
 
 
-def protocol_table(filename: str) -> dict[str, object]:
-    """The table of the node that holds what is called ``filename``: a plain name, or QEMU's ``protocol:...``."""
-    from asyncemu.block.image_options import table_of_name
-
-    return table_of_name(filename)
-
-
 def file_driver(filename: str) -> str:
     """``file``, or ``host_device`` for the name of a block or character device."""
     try:
@@ -67,11 +60,11 @@ async def with_driver(graph: BlockGraph, table: Mapping[str, object], where: str
         filename = rest.pop("filename", None)
         if not isinstance(filename, str):
             raise ConfigError(f"{where}.driver", "is missing", "name the driver, or a filename to look at")
-        if filename.startswith("json:"):
-            from asyncemu.block.image_options import image_table
+        from asyncemu.block.image_options import image_table, table_of_name
 
+        if filename.startswith("json:"):
             return await graph.add_table_locked({**image_table(filename), **rest}, where, mode)
-        below = protocol_table(filename)
+        below = table_of_name(filename)
         below.update({key: rest.pop(key) for key in _OF_THE_FILE if key in rest})
     if isinstance(below, str):
         if below not in graph.nodes:

@@ -10,10 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 from asyncemu.block.child import BlockChild
 from asyncemu.block.copy_range import copy_range_from, copy_range_to
 from asyncemu.block.driver import BlockDriver, BlockDriverOptions, ChildSlot
+from asyncemu.block.filter import passed_flags, without_padding
 from asyncemu.block.flags import (
-    FUA,
-    MAY_UNMAP,
-    NO_FALLBACK,
     PERM_RESIZE,
     PERM_WRITE,
     ROLE_DATA,
@@ -21,7 +19,6 @@ from asyncemu.block.flags import (
     ROLE_PRIMARY,
     STATUS_OFFSET_VALID,
     STATUS_RAW,
-    WRITE_UNCHANGED,
 )
 from asyncemu.block.permissions import default_child_permissions
 from asyncemu.block.probing import PROBED_BYTES, probe
@@ -63,8 +60,6 @@ class RawDriver(BlockDriver[RawOptions], name="raw"):
     is_format = True
     creation = RawCreation
     growable = True
-    write_flags = FUA | WRITE_UNCHANGED
-    zero_flags = MAY_UNMAP | FUA | NO_FALLBACK | WRITE_UNCHANGED
 
     #: Nobody said that it is raw, but its first bytes did. See ``restrict``.
     probed = False
@@ -98,6 +93,7 @@ class RawDriver(BlockDriver[RawOptions], name="raw"):
         self._fixed = size is not None
         self.growable = size is None and below.node.driver.growable
         self.limits.opt_transfer = below.node.limits.opt_transfer
+        self.write_flags, self.zero_flags = passed_flags(below.node.driver)
         return below.size - offset if size is None else size
 
     async def prepare_reopen(self, options: BlockDriverOptions) -> Reopening | None:
@@ -139,8 +135,10 @@ class RawDriver(BlockDriver[RawOptions], name="raw"):
         await file.preadv(self._offset + offset, buffers)
 
     async def pwritev(self, offset: int, buffers: Buffers, flags: int = 0) -> None:
-        if self.probed and offset < PROBED_BYTES and buffers:
-            buffers = _checked(buffers)
+        if self.probed:
+            buffers = without_padding(self, offset, buffers)
+            if offset < PROBED_BYTES and buffers:
+                buffers = _checked(buffers)
         file = self.file
         if file.debugged:
             await file.debug_event("write_aio")
@@ -196,7 +194,7 @@ class RawDriver(BlockDriver[RawOptions], name="raw"):
     async def measure(cls, options: PlainOptions, source: BlockBackend | None) -> Measurement:
         """All of it, as holes count, too."""
         assert isinstance(options, RawCreation)
-        size = source.size if source is not None else _whole_sectors(options.size)
+        size = _whole_sectors(source.size if source is not None else options.size)
         return Measurement(required=size, fully_allocated=size)
 
 

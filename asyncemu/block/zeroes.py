@@ -26,6 +26,8 @@ async def write_zeroes(node: BlockNode, offset: int, length: int, flags: int) ->
         flags &= ~MAY_UNMAP
     end = offset + length
     node.check_room(offset, length)
+    if flags & NO_FALLBACK and (offset | length) % node.limits.request_alignment:
+        raise BlockError(node.name, errno.ENOTSUP, f"write zeroes of {length} bytes at {offset}")
     start, stop = padding.inner_blocks(node.limits.request_alignment, offset, length)
     if start >= stop:
         start = stop = end

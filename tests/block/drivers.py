@@ -10,7 +10,7 @@ from asyncemu.block import BlockBackend, BlockGraph, BlockNode
 from asyncemu.block.child import BlockChild
 from asyncemu.block.driver import BlockDriver, ChildSlot
 from asyncemu.block.filter import FilterDriver, FilterOptions
-from asyncemu.block.flags import PERM_ALL, PERM_CONSISTENT_READ, PERM_WRITE, ROLE_FILTER
+from asyncemu.block.flags import PERM_ALL, PERM_CONSISTENT_READ, PERM_RESIZE, PERM_WRITE, ROLE_FILTER
 from asyncemu.plain_options import option
 from asyncemu.testing.memory_disk import MemoryDisk, MemoryDiskOptions
 from asyncemu.testing.memory_overlay import MemoryOverlay, MemoryOverlayOptions
@@ -140,7 +140,7 @@ def watched(node: BlockNode) -> Watched:
 async def use(
     node: BlockNode,
     name: str = "dev0",
-    permissions: int = PERM_CONSISTENT_READ | PERM_WRITE,
+    permissions: int = PERM_CONSISTENT_READ | PERM_WRITE | PERM_RESIZE,
     shared: int = PERM_ALL,
 ) -> BlockBackend:
     """A BlockBackend over ``node``, in its home."""

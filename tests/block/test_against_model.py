@@ -20,6 +20,7 @@ from asyncemu.block.flags import MAY_UNMAP
 from asyncemu.coroutines import start
 from asyncemu.loop import AioContext
 from asyncemu.memory.buffers import Buffers
+from tests.block.drivers import use
 
 #: No multiple of any alignment.
 SIZE = 5000
@@ -84,12 +85,14 @@ async def compare(table: dict[str, Any], steps: list[tuple[str, int, int, list[i
         context = AioContext(asyncio.get_running_loop(), "model")
         graph = BlockGraph(context, Path(directory))
         node = await graph.add_table(table, "blockdev[0]")
+        user = await use(node)
         model = bytearray(node.size)
         for number, step in enumerate(steps):
             await apply(node, model, number, step)
         everything = bytearray(node.size)
         await node.preadv(0, Buffers.of(everything))
         assert everything == model
+        await user.remove()
         await graph.close()
         context.close()
 
@@ -112,6 +115,7 @@ async def at_once(table: dict[str, Any], cuts: list[int]) -> None:
         context = AioContext(asyncio.get_running_loop(), "model")
         graph = BlockGraph(context, Path(directory))
         node = await graph.add_table(table, "blockdev[0]")
+        user = await use(node)
         borders = sorted({0, node.size, *cuts})
         model = b"".join(bytes([n % 255 + 1]) * (b - a) for n, (a, b) in enumerate(itertools.pairwise(borders)))
         writes = [start(context, node.pwritev(a, Buffers.of(model[a:b]))) for a, b in itertools.pairwise(borders)]
@@ -120,6 +124,7 @@ async def at_once(table: dict[str, Any], cuts: list[int]) -> None:
         got = bytearray(node.size)
         await node.preadv(0, Buffers.of(got))
         assert got == model
+        await user.remove()
         await graph.close()
         context.close()
 

@@ -17,10 +17,12 @@ from asyncemu.block.flags import (
     PERM_ALL,
     PERM_CONSISTENT_READ,
     PERM_WRITE,
+    PERM_WRITE_UNCHANGED,
     STATUS_ALLOCATED,
     STATUS_DATA,
     STATUS_EOF,
     STATUS_ZERO,
+    WRITE_UNCHANGED,
 )
 from asyncemu.block.statistics import FLUSH, READ, UNMAP, WRITE
 from asyncemu.coroutines import start
@@ -48,6 +50,43 @@ async def disk(graph: BlockGraph, **options: Any) -> tuple[BlockBackend, BlockNo
     """A BlockBackend over a MemoryDisk."""
     node = await add(graph, "memory", "disk", discard="unmap", **options)
     return await use(node), node
+
+
+# ---- permissions
+
+
+@pytest.mark.parametrize("name", ["pwritev", "write_zeroes", "discard", "truncate"])
+async def test_request_without_its_permission_raises_eperm(graph: BlockGraph, name: str) -> None:
+    backend, node = await disk(graph)
+    backend.set_permissions(PERM_CONSISTENT_READ, PERM_ALL)
+    with pytest.raises(BlockError, match=r"disk: .* by block device 'dev0', which has no permission") as caught:
+        await REQUESTS[name](backend)
+    assert (caught.value.errno, backend.in_flight, node.in_flight) == (errno.EPERM, 0, 0)
+
+
+async def test_write_of_what_is_there_needs_write_unchanged_only(graph: BlockGraph) -> None:
+    backend, _ = await disk(graph)
+    backend.set_permissions(PERM_WRITE_UNCHANGED, PERM_ALL)
+    await backend.pwrite(0, b"\0", WRITE_UNCHANGED)
+    with pytest.raises(BlockError, match="no permission 'write'"):
+        await backend.pwrite(0, b"x")
+
+
+async def test_write_past_the_end_without_resize_raises_eperm(graph: BlockGraph) -> None:
+    backend, node = await disk(graph, growable=True)
+    backend.allow_write_beyond_end = True
+    backend.set_permissions(PERM_WRITE, PERM_ALL)
+    with pytest.raises(BlockError, match="Operation not permitted"):
+        await backend.pwrite(node.size, b"x")
+
+
+@pytest.mark.parametrize("name", ["pwritev", "write_zeroes", "discard", "truncate"])
+async def test_request_of_a_parent_without_its_permission_raises_eperm(graph: BlockGraph, name: str) -> None:
+    await add(graph, "memory", "disk", discard="unmap")
+    top = await add(graph, "pass", "top", file="disk", discard="unmap")
+    with pytest.raises(BlockError, match=r"disk: .* by node 'top', which has no permission") as caught:
+        await REQUESTS[name](top)  # type: ignore[arg-type]  # the same methods
+    assert (caught.value.errno, top.in_flight) == (errno.EPERM, 0)
 
 
 # ---- the medium

@@ -16,6 +16,7 @@ from asyncemu.coroutines import start
 from asyncemu.errors import BlockError
 from asyncemu.memory.buffers import Buffers
 from asyncemu.testing.memory_disk import MemoryDisk
+from tests.block.drivers import use
 
 SIZE = 1 << 20
 
@@ -42,7 +43,9 @@ async def pair(graph: BlockGraph, raw: int = SIZE, test: int = SIZE) -> Pair:
         "test": {"driver": "memory", "size": test},
         "discard": "unmap",
     }
-    return Pair(await graph.add_table(table, "blockdev[0]"))
+    node = await graph.add_table(table, "blockdev[0]")
+    await use(node)
+    return Pair(node)
 
 
 async def test_requests_go_to_both(graph: BlockGraph) -> None:

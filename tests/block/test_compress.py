@@ -9,6 +9,7 @@ import asyncemu.testing.memory_disk  # noqa: F401  # makes the driver "memory" k
 from asyncemu.block import BlockGraph, BlockNode
 from asyncemu.errors import ConfigError
 from asyncemu.memory.buffers import Buffers
+from tests.block.drivers import use
 from tests.block.formats import CLUSTER, Layer
 
 
@@ -17,6 +18,7 @@ async def compressing(graph: BlockGraph, size: int) -> tuple[BlockNode, Layer]:
     node = await graph.add_table(table, "blockdev[0]")
     layer = node.children[0].node.driver
     assert isinstance(layer, Layer)
+    await use(node)
     return node, layer
 
 

@@ -16,6 +16,7 @@ from asyncemu.coroutines import start
 from asyncemu.loop import Clock, ClockKind
 from asyncemu.memory.buffers import Buffers
 from asyncemu.testing.fake_clock import FakeClock
+from tests.block.drivers import use
 
 
 async def delaying(graph: BlockGraph, **options: Any) -> tuple[BlockNode, FakeClock]:
@@ -25,6 +26,7 @@ async def delaying(graph: BlockGraph, **options: Any) -> tuple[BlockNode, FakeCl
     assert isinstance(node.driver, DelayDriver)
     time = FakeClock()
     node.driver.clock = Clock(ClockKind.REALTIME, time)
+    await use(node)
     return node, time
 
 

@@ -17,6 +17,7 @@ from asyncemu.coroutines import start
 from asyncemu.errors import BlockError
 from asyncemu.loop import AioContext, IOThread
 from asyncemu.memory.buffers import Buffers
+from asyncemu.testing.waiting import until
 from tests.block.drivers import add, memory, use, watched
 
 Drain = Callable[[BlockNode, BlockNode], AbstractAsyncContextManager[None]]
@@ -578,6 +579,26 @@ async def test_request_that_waits_goes_on_in_the_new_home(graph: BlockGraph, iot
     assert memory(node).data[:5] == b"moved"
     assert [method for method, _, _ in memory(node).requests] == ["pwritev", "flush"]
     await home.call(backend.remove)
+
+
+async def test_request_of_an_iothread_that_has_stopped_meanwhile_is_forgotten(graph: BlockGraph) -> None:
+    iothread = IOThread(graph.context, "short")
+    await iothread.start()
+    node = await add(graph, "watched-disk", "node")
+    backend = await use(node)
+    await move_nodes(node, iothread.aio_context, [backend])
+    section = DrainedSection([node])
+    await section.begin()
+    request = asyncio.ensure_future(iothread.aio_context.call(lambda: backend.pread(0, 512)))
+    await until(lambda: len(backend._waiting) == 1)
+    request.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await request
+    await move_nodes(node, graph.context, [backend])
+    await iothread.stop()
+    await section.end()
+    assert (backend.quiesced, len(await backend.pread(0, 512))) == (0, 512)
+    await backend.remove()
 
 
 async def test_drained_all_needs_no_order(graph: BlockGraph) -> None:

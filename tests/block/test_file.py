@@ -21,6 +21,7 @@ from asyncemu.coroutines import start
 from asyncemu.errors import BlockError, ConfigError
 from asyncemu.memory.buffers import Buffers
 from tests.block.conftest import IMAGE_SIZE, allocated, contents, needs_io_uring
+from tests.block.drivers import use
 
 ENGINES = [
     pytest.param("threads", id="threads"),
@@ -460,6 +461,7 @@ async def test_write_zeroes_past_the_end_makes_the_file_longer(
 ) -> None:
     before = contents(image)
     node = await opened(graph, discard="unmap")
+    await use(node)
     await node.write_zeroes(offset, 3000, flags)
     assert node.size == offset + 3000
     assert contents(image) == before[:offset].ljust(offset + 3000, b"\0")

@@ -12,11 +12,11 @@ from asyncemu.block import BlockGraph, BlockNode
 from asyncemu.block.child import BlockChild
 from asyncemu.block.driver import ChildSlot
 from asyncemu.block.filter import FilterDriver
-from asyncemu.block.flags import ROLE_DATA, ROLE_IMAGE
+from asyncemu.block.flags import FUA, ROLE_DATA, ROLE_IMAGE
 from asyncemu.coroutines import start
 from asyncemu.errors import BlockError
 from asyncemu.memory.buffers import Buffers
-from tests.block.drivers import SelectedOptions, add, memory
+from tests.block.drivers import SelectedOptions, add, memory, use
 
 
 class TwoFiles(FilterDriver[SelectedOptions], name="two-files"):
@@ -87,6 +87,7 @@ async def test_flush_of_a_read_only_node_is_nothing(graph: BlockGraph) -> None:
 async def test_no_flush_children_that_do_flush_are_flushed(graph: BlockGraph) -> None:
     disk = await add(graph, "memory", "disk")
     top = await add(graph, "pass", "top", file="disk", cache={"no-flush": True})
+    await use(top)
     await top.pwritev(0, Buffers.of(b"x"))
     await top.flush()
     assert methods(disk) == ["pwritev", "flush"]
@@ -120,12 +121,38 @@ async def test_flush_cancelled_the_next_one_goes_on(graph: BlockGraph) -> None:
     assert [first.done(), second.done()] == [True, True]
 
 
+async def test_flush_tells_blkdebug_below_before_the_caches_are_written(graph: BlockGraph) -> None:
+    await add(
+        graph, "blkdebug", "debug", image={"driver": "memory"}, inject_error=[{"event": "flush_to_os", "once": True}]
+    )
+    top = await add(graph, "raw", "top", file="debug")
+    backend = await use(top)
+    await backend.pwrite(0, b"x")
+    with pytest.raises(BlockError, match="debug: flush: Input/output error"):
+        await backend.flush()
+
+
+async def test_write_with_fua_flushes_each_node_that_blkdebug_can_stop(graph: BlockGraph) -> None:
+    await add(
+        graph,
+        "blkdebug",
+        "debug",
+        image={"driver": "memory"},
+        inject_error=[{"event": "none", "iotype": "flush", "once": True}],
+    )
+    top = await add(graph, "raw", "top", file="debug")
+    backend = await use(top)
+    with pytest.raises(BlockError, match="Input/output error"):
+        await backend.pwrite(0, b"x", FUA)
+
+
 async def test_flush_tells_blkdebug_below_once(graph: BlockGraph) -> None:
     await add(graph, "memory", "disk")
     debug = await add(graph, "blkdebug", "debug", image="disk", inject_error=[{"event": "flush_to_disk", "once": True}])
     top = await add(graph, "raw", "top", file="debug")
     assert debug.debugged
     assert top.debugged
+    await use(top)
     await top.pwritev(0, Buffers.of(b"x"))
     with pytest.raises(BlockError, match="Input/output error"):
         await top.flush()

@@ -3,16 +3,30 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
+import threading
 from typing import Any
 
 import pytest
 
-from asyncemu.block import BlockGraph, BlockNode
+from asyncemu.block import BlockGraph, BlockNode, move_nodes
 from asyncemu.block.raw import RawDriver
 from asyncemu.errors import ConfigError
+from asyncemu.loop import IOThread
 from asyncemu.memory.buffers import Buffers
 from asyncemu.testing.memory_disk import MemoryDisk
+from tests.block.drivers import use
+
+
+class FailingUser:
+    """Does not become quiet."""
+
+    async def quiesce(self) -> None:
+        raise OSError(errno.EIO, "is stuck")
+
+    async def resume(self) -> None:
+        """Nothing has stopped."""
 
 
 def below(node: BlockNode) -> BlockNode:
@@ -70,7 +84,9 @@ async def test_read_only_parent_makes_its_nested_child_read_only(graph: BlockGra
 async def test_close_users_before_what_they_use(graph: BlockGraph) -> None:
     raw = await graph.add_table({"driver": "raw", "node-name": "top", "file": {"driver": "memory"}}, "blockdev[0]")
     disk = memory(below(raw))
-    await raw.pwritev(0, Buffers.of(b"x"))
+    backend = await use(raw)
+    await backend.pwrite(0, b"x")
+    await backend.remove()
     await graph.close()
     assert disk.closed
     assert disk.requests == [("pwritev", 0, 1), ("flush", 0, 0)]
@@ -85,6 +101,36 @@ async def test_close_failing_node_closes_the_others_and_raises_a_group(graph: Bl
         await graph.close()
     assert [str(error) for error in caught.value.exceptions] == ["second: flush: Input/output error"]
     assert memory(first).closed
+
+
+async def test_close_user_that_fails_closes_the_other_nodes_and_raises_a_group(graph: BlockGraph) -> None:
+    held = await graph.add_table({"driver": "memory", "node-name": "held"}, "blockdev[0]")
+    await graph.add_table({"driver": "memory", "node-name": "free"}, "blockdev[1]")
+    backend = await use(held)
+    backend.user = FailingUser()
+    with pytest.raises(ExceptionGroup, match=r"^closing the block graph$"):
+        await graph.close()
+    assert list(graph.nodes) == ["held"]
+    backend.user = None
+    await backend.remove()
+
+
+async def test_remove_cancelled_behind_the_claim_node_takes_new_parents(
+    graph: BlockGraph, iothreads: list[IOThread]
+) -> None:
+    node = await graph.add_table({"driver": "memory", "node-name": "node"}, "blockdev[0]")
+    await move_nodes(node, iothreads[0].aio_context)
+    removing = asyncio.ensure_future(graph.remove(node))
+    await asyncio.sleep(0)
+    claimed = threading.Event()
+    iothreads[0].aio_context.schedule_oneshot(claimed.set)
+    claimed.wait()
+    removing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await removing
+    over = await graph.add_table({"driver": "raw", "file": "node"}, "blockdev[1]")
+    assert below(over) is node
+    await graph.close()
 
 
 async def test_remove_node_frees_its_name(graph: BlockGraph) -> None:

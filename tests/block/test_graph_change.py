@@ -437,8 +437,11 @@ async def test_remove_twice_raises_enoent(graph: BlockGraph) -> None:
 async def test_remove_failing_flush_removes_it_and_raises(graph: BlockGraph) -> None:
     top = await add(graph, "pass", "top", file={"driver": "memory", "node-name": "disk"})
     disk = memory(graph.nodes["disk"])
-    await top.pwrite_sync(0, b"x")
+    backend = await use(top)
+    await backend.pwrite(0, b"x")
+    await backend.flush()
     await top.children[0].pwrite(0, b"y")
+    await backend.remove()
     disk.errors["flush"] = errno.EIO
     with pytest.raises(BlockError, match="disk: flush: Input/output error"):
         await graph.remove(top)

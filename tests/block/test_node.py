@@ -449,6 +449,16 @@ async def test_write_zeroes_without_fallback_raises_enotsup(graph: BlockGraph) -
     assert [method for method, _, _ in disk.requests] == ["write_zeroes"]
 
 
+@pytest.mark.parametrize(("offset", "length"), [(0, 700), (100, 512)])
+async def test_write_zeroes_of_parts_of_blocks_without_fallback_raises_enotsup(
+    graph: BlockGraph, offset: int, length: int
+) -> None:
+    node, disk = await memory(graph, size=4096, request_alignment=512)
+    with pytest.raises(BlockError, match=f"write zeroes of {length} bytes at {offset}: Operation not supported"):
+        await node.write_zeroes(offset, length, NO_FALLBACK)
+    assert disk.requests == []
+
+
 @pytest.mark.parametrize(
     ("detect", "expected"), [("off", "pwritev"), ("on", "write_zeroes"), ("unmap", "write_zeroes")]
 )

@@ -25,6 +25,7 @@ from asyncemu.block.flags import (
     ROLE_PRIMARY,
     STATUS_DATA,
     WRITE_COMPRESSED,
+    WRITE_UNCHANGED,
 )
 from asyncemu.block.raw import RawCreation, RawDriver
 from asyncemu.block.reopen import reopen
@@ -32,6 +33,7 @@ from asyncemu.errors import BlockError, ConfigError
 from asyncemu.memory.buffers import Buffers
 from asyncemu.testing.memory_disk import MemoryDisk
 from tests.block.conftest import IMAGE_SIZE, contents
+from tests.block.drivers import use
 
 needs_qemu = pytest.mark.skipif(shutil.which("qemu-io") is None, reason="qemu-io is not installed (qemu-utils)")
 
@@ -75,6 +77,7 @@ async def inserted(graph: BlockGraph, name: str, permissions: int = PERM_ALL, sh
 
 async def test_requests_are_shifted_by_the_offset(graph: BlockGraph) -> None:
     _, disk = await window(graph, offset=1024, size=2048)
+    await use(graph.nodes["raw"])
     raw = graph.nodes["raw"]
     await raw.pwritev(0, Buffers.of(b"x" * 10))
     await raw.preadv(5, Buffers.of(bytearray(3)))
@@ -154,13 +157,19 @@ async def test_compressed_write_is_refused(graph: BlockGraph) -> None:
     assert caught.value.errno == errno.ENOTSUP
 
 
-async def test_flags_go_on_to_the_node_below(graph: BlockGraph) -> None:
+async def test_flags_that_the_node_below_has_not_are_done_without(graph: BlockGraph) -> None:
     _, disk = await window(graph)
+    await use(graph.nodes["raw"])
     await graph.nodes["raw"].pwritev(0, Buffers.of(b"x"), FUA)
-    disk.errors["write_zeroes"] = errno.ENOTSUP
     with pytest.raises(BlockError, match="Operation not supported"):
         await graph.nodes["raw"].write_zeroes(0, 512, NO_FALLBACK)
-    assert disk.requests == [("pwritev", 0, 1), ("flush", 0, 0), ("write_zeroes", 0, 512)]
+    assert disk.requests == [("pwritev", 0, 1), ("flush", 0, 0)]
+
+
+async def test_flags_are_those_of_the_node_below(graph: BlockGraph, image: Path) -> None:
+    node = (await over_file(graph)).node
+    assert node.driver.write_flags == FUA | WRITE_UNCHANGED
+    assert node.driver.zero_flags == MAY_UNMAP | NO_FALLBACK | WRITE_UNCHANGED
 
 
 # ---- size

@@ -150,6 +150,7 @@ async def test_truncates_at_once_end_with_the_last(graph: BlockGraph) -> None:
 
 async def test_growing_write_and_truncate_do_not_mix(graph: BlockGraph) -> None:
     node = await add(graph, "memory", "disk", size=512, growable=True)
+    await use(node)
     memory(node).gate.clear()
     writing = start(graph.context, node.pwritev(1000, Buffers.of(b"far")))
     growing = start(graph.context, node.truncate(2000))
@@ -163,5 +164,6 @@ async def test_growing_write_and_truncate_do_not_mix(graph: BlockGraph) -> None:
 
 async def test_write_of_an_odd_end_grows_no_further(graph: BlockGraph) -> None:
     node = await add(graph, "memory", "disk", size=512, growable=True, request_alignment=512)
+    await use(node)
     await node.pwritev(1000, Buffers.of(b"far"))
     assert (node.size, len(memory(node).data), bytes(memory(node).data[-3:])) == (1003, 1003, b"far")

@@ -21,6 +21,7 @@ from asyncemu.block.child import BlockChild
 from asyncemu.block.driver import BlockDriverOptions, ChildSlot
 from asyncemu.block.filter import FilterDriver
 from asyncemu.block.flags import (
+    FUA,
     PERM_CONSISTENT_READ,
     PERM_RESIZE,
     PERM_WRITE,
@@ -90,6 +91,8 @@ class BlkdebugDriver(FilterDriver[BlkdebugOptions], name="blkdebug"):
         #: Told of each request that stops or goes on, in QEMU's words: programs that drive a tool wait for these lines.
         self.report: Callable[[str], object] = print
         size = await super().open()
+        # The files of QEMU 7.2 know no FUA: its rules see the flush behind such a write.
+        self.write_flags &= ~FUA
         self._set_limits()
         self.node.debugged = True
         self._rules.pass_event("none")

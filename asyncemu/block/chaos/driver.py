@@ -17,8 +17,9 @@ import random
 from asyncemu.block.chaos.faults import Faults
 from asyncemu.block.chaos.sectors import SECTOR, survivors
 from asyncemu.block.chaos.volatile_cache import VolatileCache, overlay
+from asyncemu.block.child import BlockChild
 from asyncemu.block.filter import FilterDriver, FilterOptions
-from asyncemu.block.flags import FUA, STATUS_OFFSET_VALID, STATUS_RAW
+from asyncemu.block.flags import FUA, PERM_RESIZE, PERM_WRITE, STATUS_OFFSET_VALID, STATUS_RAW
 from asyncemu.block.types import BlockStatus, Preallocation
 from asyncemu.coroutines import CoMutex, CoSleep
 from asyncemu.errors import ConfigError
@@ -85,6 +86,8 @@ class ChaosDriver(FilterDriver[ChaosOptions], name="chaos"):
         self._cache: VolatileCache | None = None
         if options.volatile_cache:
             self._cache = VolatileCache()
+            self.write_flags |= FUA
+            self.zero_flags |= FUA
             self.limits.request_alignment = max(SECTOR, self.file.node.limits.request_alignment)
         self._write_back_lock = CoMutex()
         self._size = size
@@ -92,6 +95,13 @@ class ChaosDriver(FilterDriver[ChaosOptions], name="chaos"):
         self._power_cuts = 0
         self._powered = True
         return size
+
+    def child_permissions(self, child: BlockChild, permissions: int, shared: int) -> tuple[int, int]:
+        """As any filter's; and the cache is written back when it likes, also behind the last parent."""
+        permissions, shared = super().child_permissions(child, permissions, shared)
+        if self.options.volatile_cache and not self.node.read_only:
+            permissions |= PERM_WRITE | PERM_RESIZE
+        return permissions, shared
 
     # ---- power
 
@@ -194,7 +204,7 @@ class ChaosDriver(FilterDriver[ChaosOptions], name="chaos"):
         cache = self._cache
         assert cache is not None
         cache.write(offset, data)
-        self._size = max(self._size, offset + len(data)) if self.growable else self._size
+        self._size = max(self._size, offset + len(data)) if self.node.may_grow else self._size
         if flags & FUA:
             async with self._write_back_lock:
                 await self._write_back(cache, list(cache.latest(offset, len(data))), FUA)

@@ -3,20 +3,17 @@
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import mmap
 import os
 import struct
 from typing import Final
 
-_AT_EMPTY_PATH: Final = 0x1000
+from asyncemu.block.file.system_calls import statx
+
 _STATX_DIOALIGN: Final = 0x2000
 #: struct statx (statx(2)): stx_mask is the first word; stx_dio_mem_align and stx_dio_offset_align follow stx_mnt_id.
-_STATX_SIZE: Final = 256
 _DIO_ALIGN_AT: Final = 152
-
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 def direct_alignment(fd: int) -> tuple[int, int] | None:
@@ -28,10 +25,7 @@ def direct_alignment(fd: int) -> tuple[int, int] | None:
 
 
 def _statx(fd: int) -> bytes:
-    answer = (ctypes.c_char * _STATX_SIZE)()
-    if not hasattr(_libc, "statx") or _libc.statx(fd, b"", _AT_EMPTY_PATH, _STATX_DIOALIGN, answer) < 0:
-        return bytes(_STATX_SIZE)
-    return answer.raw
+    return statx(fd, _STATX_DIOALIGN)
 
 
 def _can_ask(fd: int) -> bool:

@@ -9,7 +9,6 @@ import stat
 from collections.abc import Mapping
 from typing import Final
 
-from asyncemu.block.file.alignment import direct_alignment
 from asyncemu.block.file.creation import FileCreation, create_regular_file
 from asyncemu.block.file.engine import run_to_end
 from asyncemu.block.file.extents import DataExtents
@@ -56,6 +55,8 @@ class FileDriver(PosixDriver, name="file"):
         """The alignment of direct I/O."""
         if not file.direct:
             return BlockLimits()
+        from asyncemu.block.file.alignment import direct_alignment
+
         alignment = direct_alignment(file.fd)
         if alignment is None:
             raise no_direct_io()

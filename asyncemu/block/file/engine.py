@@ -7,21 +7,15 @@ Both end a cancelled request only when nobody touches its buffers any more.
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import os
 from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
-from asyncemu.block.io_uring_queue import IoUringQueue
 from asyncemu.errors import ConfigError
 from asyncemu.loop import AioContext, current_context, home
 from asyncemu.memory.buffers import Buffers
 
 ResultT = TypeVar("ResultT")
-
-_libc = ctypes.CDLL(None, use_errno=True)
-_fallocate = _libc.fallocate
-_fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
 
 
 class Engine(Protocol):
@@ -67,7 +61,9 @@ class WorkerEngine:
     @home
     async def fallocate(self, fd: int, mode: int, offset: int, length: int) -> None:
         """fallocate(2)."""
-        await run_to_end(self.context, _fallocate_or_raise, fd, mode, offset, length)
+        from asyncemu.block.file.system_calls import fallocate
+
+        await run_to_end(self.context, fallocate, fd, mode, offset, length)
 
     @home
     def release(self) -> None:
@@ -106,12 +102,6 @@ async def run_anywhere(function: Callable[..., ResultT], *args: Any) -> ResultT:
     return await asyncio.to_thread(function, *args)
 
 
-def _fallocate_or_raise(fd: int, mode: int, offset: int, length: int) -> None:
-    if _fallocate(fd, mode, offset, length) < 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
-
-
 def open_engine(context: AioContext, aio: str) -> Engine:
     """The engine that the option ``aio`` names. ConfigError: the kernel doesn't offer it.
 
@@ -119,6 +109,8 @@ def open_engine(context: AioContext, aio: str) -> Engine:
     """
     if aio == "threads":
         return WorkerEngine(context)
+    from asyncemu.block.io_uring_queue import IoUringQueue
+
     try:
         return IoUringQueue.acquire(context)
     except OSError as error:

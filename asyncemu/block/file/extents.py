@@ -9,10 +9,8 @@ QEMU: find_allocation in file-posix.c, the block-status cache of block.c.
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
-import struct
 from typing import Final
 
 from asyncemu.block.file.engine import run_to_end
@@ -22,8 +20,6 @@ from asyncemu.loop import AioContext, home
 #: tmpfs, F2FS, bcachefs, ZFS. The others (NFS, FUSE) may have to ask somebody.
 _LOCAL: Final = frozenset({0xEF53, 0x58465342, 0x9123683E, 0x01021994, 0xF2F52010, 0xCA451A4E, 0x2FC12FC1})
 
-_libc = ctypes.CDLL(None, use_errno=True)
-
 
 class DataExtents:
     """Of one open file. Home: that of the driver."""
@@ -31,7 +27,8 @@ class DataExtents:
     def __init__(self, context: AioContext, fd: int) -> None:
         self.context = context
         self._fd = fd
-        self._in_place = _is_local(fd)
+        #: None: nobody has asked yet.
+        self._in_place: bool | None = None
         self._start = self._end = 0
         self._generation = 0
 
@@ -50,6 +47,8 @@ class DataExtents:
         if self._start <= offset < self._end:
             return True, self._end
         generation = self._generation
+        if self._in_place is None:
+            self._in_place = _is_local(self._fd)
         if self._in_place:
             found = _look(self._fd, offset)
         else:
@@ -72,8 +71,6 @@ def _look(fd: int, offset: int) -> tuple[bool, int]:
 
 
 def _is_local(fd: int) -> bool:
-    answer = (ctypes.c_char * 256)()
-    if _libc.fstatfs(fd, answer) < 0:
-        return False
-    # struct statfs begins with f_type, a word of the machine.
-    return struct.unpack_from("@l", answer)[0] & 0xFFFFFFFF in _LOCAL
+    from asyncemu.block.file.system_calls import file_system_type
+
+    return file_system_type(fd) in _LOCAL

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import errno
 import os
+from functools import cached_property
 from typing import Final
 
 from asyncemu.block.child import BlockChild
@@ -83,12 +84,12 @@ class PosixDriver(BlockDriver[FileOptions]):
         options = self.options
         check_options(options)
         self.read_only = is_read_only(options)
-        self.engine: Engine = open_engine(self.context, options.aio)
+        self._require_engine()
         try:
             writable = self._wants_write(0)
             file = open_file(options.filename, self.check_mode, writable=writable, direct=options.cache.direct)
         except BaseException:
-            self.engine.release()
+            self.release_engine()
             raise
         self.handle = file
         try:
@@ -111,18 +112,35 @@ class PosixDriver(BlockDriver[FileOptions]):
         assert self.handle is not None
         self.handle.close()
         self.handle = None
-        self.engine.release()
+        self.release_engine()
 
     async def detach_context(self) -> None:
         """The engine is the context's."""
-        self.engine.release()
+        self.release_engine()
 
     async def attach_context(self) -> None:
         """See BlockDriver."""
         try:
-            self.engine = open_engine(self.context, self.options.aio)
+            self._require_engine()
         except ConfigError as error:
             raise BlockError(self.node_name, errno.ENOSYS, error.problem) from error
+
+    @cached_property
+    def engine(self) -> Engine:
+        """Made for the first request that needs it. ConfigError: the kernel does not offer what ``aio`` names."""
+        return open_engine(self.context, self.options.aio)
+
+    def _require_engine(self) -> None:
+        """ConfigError, when it can't be had and nothing else will do."""
+        if self.options.aio == "io_uring":
+            _ = self.engine
+
+    @home
+    def release_engine(self) -> None:
+        """No request is in flight. The next one makes another."""
+        engine: Engine | None = vars(self).pop("engine", None)
+        if engine is not None:
+            engine.release()
 
     async def prepare_reopen(self, options: BlockDriverOptions) -> Reopening | None:
         """Another mode (read-only, cache.direct), another engine; not another file."""

@@ -61,7 +61,7 @@ class FileReopening:
         driver.options = self._options
         driver.read_only = self._read_only
         if self.engine is not None:
-            driver.engine.release()
+            driver.release_engine()
             driver.engine = self.engine
         if self.file is not None:
             assert driver.handle is not None

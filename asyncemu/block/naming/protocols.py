@@ -35,15 +35,23 @@ def file_table(name: str) -> dict[str, Any]:
 
 def protocol_table(name: str, nesting: int = 0) -> dict[str, Any]:
     """The node that holds what is called ``name``. Raises ConfigError."""
-    if is_device(name) or not has_protocol(name):
+    driver = protocol_driver(name)
+    if driver in ("file", "host_device") and not has_protocol(name):
         return file_table(name)
+    return driver_table(driver, name, nesting) if is_protocol(driver) else {"driver": driver, "filename": name}
+
+
+def protocol_driver(name: str) -> str:
+    """Which driver takes ``name``, whatever is wrong with the rest of it. ConfigError: no protocol is called so."""
+    if is_device(name) or not has_protocol(name):
+        return str(file_table(name)["driver"])
     prefix, _, _ = name.partition(":")
     driver = _DRIVERS.get(prefix)
-    if driver is not None:
-        return driver_table(driver, name, nesting)
-    if _is_plugin_protocol(prefix):
-        return {"driver": prefix, "filename": name}
-    raise ConfigError("filename", f"Unknown protocol '{prefix[:127]}'")
+    if driver is None and _is_plugin_protocol(prefix):
+        return prefix
+    if driver is None:
+        raise ConfigError("filename", f"Unknown protocol '{prefix[:127]}'")
+    return driver
 
 
 def driver_table(driver: str, name: str, nesting: int = 0) -> dict[str, Any]:

@@ -24,7 +24,7 @@ class Opt(NamedTuple):
 
 def parse_opts(text: str, implied_key: str = "") -> list[Opt]:
     """All of them in order; keys may repeat. Raises ConfigError for an ``id`` that is none; nothing else is wrong."""
-    opts = list(_opts(text, implied_key))
+    opts = list(opts_of(text, implied_key))
     for opt in opts:
         if opt.key == "id" and not is_identifier(opt.value):
             raise ConfigError("id", IDENTIFIER_EXPECTED)
@@ -42,7 +42,8 @@ def is_identifier(text: str) -> bool:
     return re.fullmatch(r"[A-Za-z][A-Za-z0-9._-]*", text) is not None
 
 
-def _opts(text: str, implied_key: str) -> Iterator[Opt]:
+def opts_of(text: str, implied_key: str = "") -> Iterator[Opt]:
+    """As parse_opts, where nothing at all is wrong."""
     position, first = 0, True
     while position < len(text):
         equals, comma = text.find("=", position), text.find(",", position)

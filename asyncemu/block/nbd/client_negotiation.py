@@ -72,6 +72,8 @@ from asyncemu.errors import ProtocolError
 MAX_REPLY_DATA: Final = 4 * MAX_STRING_SIZE
 #: Replies to one option: the longest list of exports that we take (arbitrary).
 MAX_REPLIES: Final = 1 << 14
+#: Bytes of data of all replies together (arbitrary; 2 KiB for each export of the longest list).
+MAX_ALL_DATA: Final = 32 << 20
 
 _U16: Final = Struct(">H")
 _U32: Final = Struct(">I")
@@ -161,6 +163,7 @@ class ClientNegotiation:
         self._peer = peer
         self._received = bytearray()
         self._offset = 0
+        self._room = MAX_ALL_DATA
         self._structured = False
         self._fixed = False
         self._flags = 0
@@ -340,6 +343,9 @@ class ClientNegotiation:
             raise self._broken(f"Unexpected option type {_named(about)}, expected {_named(option)}")
         if length > MAX_REPLY_DATA:
             raise self._broken(f"option reply of {length} bytes, at most {MAX_REPLY_DATA}")
+        self._room -= length
+        if self._room < 0:
+            raise self._broken(f"more than {MAX_ALL_DATA} bytes of option replies")
         data = yield _Need(length, "option reply data")
         if not kind & REP_FLAG_ERROR:
             return _Reply(kind, data)

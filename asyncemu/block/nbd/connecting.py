@@ -56,13 +56,21 @@ class Connected(NamedTuple):
 async def connect_to_export(server: Server, export: str, context: str = BASE_ALLOCATION) -> Connected:
     """Choose ``export``, with one metadata context. ConfigError, in QEMU's words."""
     negotiation = ClientNegotiation(export, tls=server.tls is not None, context=context, peer=str(server.address))
-    channel = await _negotiate(server, negotiation)
+    try:
+        channel = await negotiate(server, negotiation)
+    except Refused as error:
+        problem = "\n".join([error.problem, *error.hint.splitlines()])
+        raise ConfigError("export", problem) from error
+    except ProtocolError as error:
+        raise ConfigError("server", error.problem) from error
+    except OSError as error:
+        raise ConfigError("server", error.strerror or str(error)) from error
     assert negotiation.agreement is not None
     return Connected(channel, negotiation.agreement, negotiation.rest())
 
 
-async def _negotiate(server: Server, negotiation: ClientNegotiation) -> Channel:
-    """The channel, when there is an outcome."""
+async def negotiate(server: Server, negotiation: ClientNegotiation) -> Channel:
+    """The channel, when there is an outcome. Refused, ProtocolError, OSError; ConfigError: no connection, or no TLS."""
     channel: Channel = SocketChannel(await connect(server.address))
     try:
         while not negotiation.done:
@@ -83,14 +91,6 @@ async def _negotiate(server: Server, negotiation: ClientNegotiation) -> Channel:
             await _say(channel, farewell)
         channel.shutdown()
         channel.close()
-        match error:
-            case Refused():
-                problem = "\n".join([error.problem, *error.hint.splitlines()])
-                raise ConfigError("export", problem) from error
-            case ProtocolError():
-                raise ConfigError("server", error.problem) from error
-            case OSError():
-                raise ConfigError("server", error.strerror or str(error)) from error
         raise
     return channel
 

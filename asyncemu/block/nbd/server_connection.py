@@ -16,8 +16,9 @@ from typing import Final
 
 from asyncemu.block.nbd.buffer_pool import BufferPool
 from asyncemu.block.nbd.channel import Channel, Piece, behind
-from asyncemu.block.nbd.constants import CMD_DISC, CMD_WRITE, MAX_REQUESTS
+from asyncemu.block.nbd.constants import CMD_BLOCK_STATUS, CMD_DISC, CMD_FLAG_REQ_ONE, CMD_WRITE, MAX_REQUESTS
 from asyncemu.block.nbd.export import NbdExport
+from asyncemu.block.nbd.messages import Request
 from asyncemu.block.nbd.server_negotiation import ServerNegotiation
 from asyncemu.block.nbd.server_requests import ClientGone, RequestHandler
 from asyncemu.block.nbd.server_transmission import Incoming, RequestParser, Terms
@@ -28,6 +29,8 @@ from asyncemu.memory.buffers import Buffers
 
 #: Bytes of data of requests in flight beyond which no more is read: two of the longest (arbitrary).
 MAX_BYTES: Final = 64 << 20
+#: Bytes of memory of as many extents as one reply has room for.
+_EXTENTS_BYTES: Final = 16 << 20
 #: Requests taken and receives made in one go (arbitrary; about a millisecond).
 _STEPS_A_TURN: Final = 64
 
@@ -145,15 +148,18 @@ class ServerConnection:
         return True
 
     def _begin(self, incoming: Incoming) -> None:
-        kind = incoming.request.type
-        if kind == CMD_DISC:
+        request, _, refusal = incoming
+        if request.type == CMD_DISC:
             self._stopping = True
             self._watch()
             self._end_if_idle()
             return
         self._in_flight += 1
-        if kind <= CMD_WRITE:
-            self._bytes += incoming.request.length
+        self._bytes += request.length if request.type <= CMD_WRITE else _memory(request)
+        if refusal is not None and refusal.fatal:
+            # What follows are its data, which are not to be taken for requests while the answer waits for its turn.
+            self._stopping = True
+            self._watch()
         start(self.context, self._handle(incoming))
 
     # ---- for the handler
@@ -163,8 +169,7 @@ class ServerConnection:
         """See Replies."""
         request, _, refusal = incoming
         self._in_flight -= 1
-        if request.type <= CMD_WRITE:
-            self._bytes -= request.length
+        self._bytes -= request.length if request.type <= CMD_WRITE else _memory(request)
         if refusal is not None and refusal.fatal:
             # Its data follow, and there is no telling where they end that we would wait for.
             self._lose(refusal.message)
@@ -250,3 +255,8 @@ class ServerConnection:
             self.context.set_fd_handler(
                 self._fd, self._readable if reading else None, self._writable if writing else None
             )
+
+
+def _memory(request: Request) -> int:
+    """Bytes that one without data may take until it is answered, where they matter."""
+    return _EXTENTS_BYTES if request.type == CMD_BLOCK_STATUS and not request.flags & CMD_FLAG_REQ_ONE else 0

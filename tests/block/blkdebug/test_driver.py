@@ -18,6 +18,7 @@ from asyncemu.coroutines import Coroutine, start
 from asyncemu.errors import BlockError, ConfigError
 from asyncemu.memory.buffers import Buffers
 from asyncemu.testing.memory_disk import MemoryDisk
+from tests.block.drivers import use
 
 SIZE = 1 << 16
 DISK = {"driver": "memory", "node-name": "disk", "size": SIZE, "discard": "unmap"}
@@ -48,9 +49,9 @@ class Layers:
 async def layers(graph: BlockGraph, **options: Any) -> Layers:
     table = {"driver": "blkdebug", "image": DISK, "discard": "unmap"}
     table |= {key.replace("_", "-"): value for key, value in options.items()}
-    return Layers(
-        await graph.add_table({"driver": "raw", "node-name": "top", "file": table, "discard": "unmap"}, "blockdev[0]")
-    )
+    top = await graph.add_table({"driver": "raw", "node-name": "top", "file": table, "discard": "unmap"}, "blockdev[0]")
+    await use(top)
+    return Layers(top)
 
 
 async def settle() -> None:

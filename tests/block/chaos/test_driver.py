@@ -22,6 +22,7 @@ from asyncemu.loop import Clock, ClockKind
 from asyncemu.memory.buffers import Buffers
 from asyncemu.testing.fake_clock import FakeClock
 from asyncemu.testing.memory_disk import MemoryDisk
+from tests.block.drivers import use
 
 SIZE = 1 << 16
 
@@ -54,7 +55,9 @@ class Bad:
 async def bad(graph: BlockGraph, name: str = "bad", /, **options: Any) -> Bad:
     table = {"driver": "chaos", "node-name": name, "file": {"driver": "memory", "size": SIZE, "discard": "unmap"}}
     table |= {"discard": "unmap", **{key.replace("_", "-"): value for key, value in options.items()}}
-    return Bad(await graph.add_table(table, "blockdev[0]"))
+    node = await graph.add_table(table, "blockdev[0]")
+    await use(node)
+    return Bad(node)
 
 
 async def outcome(request: Any) -> int:

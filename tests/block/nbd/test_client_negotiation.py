@@ -285,6 +285,13 @@ def test_list_without_end_breaks_the_protocol(monkeypatch: pytest.MonkeyPatch) -
         run(ClientNegotiation("", listing=True), FIXED, STRUCTURED, endless)
 
 
+def test_replies_of_many_bytes_break_the_protocol(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client_negotiation, "MAX_ALL_DATA", 1000)
+    long = option_reply(OPT_LIST, REP_SERVER, ListedExport("a" * 300).encode()) * 4
+    with pytest.raises(ProtocolError, match=r"more than 1000 bytes of option replies$"):
+        run(ClientNegotiation("", listing=True), FIXED, STRUCTURED, long)
+
+
 def test_end_says_what_was_awaited() -> None:
     client = ClientNegotiation("a")
     run(client, b"NBD")

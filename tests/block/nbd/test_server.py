@@ -187,6 +187,20 @@ async def test_requests_with_much_data_wait_their_turn(serve: Serve, monkeypatch
     assert [(await peer.reply()).cookie for _ in range(5)] == list(range(5))
 
 
+async def test_requests_for_many_extents_wait_their_turn(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_connection, "MAX_BYTES", 2 * server_connection._EXTENTS_BYTES)
+    served = await serve()
+    peer = await served.peer(contexts=[b"base:allocation"])
+    connection = next(iter(served.exports[0].connections))
+    async with drained(served.exports[0].backend.node):
+        await peer.send(b"".join(request(STATUS, 0, 512, cookie=cookie) for cookie in range(5)))
+        await until(lambda: "2 in flight" in repr(connection))
+        await asyncio.sleep(0)
+        waiting = repr(connection)
+    assert "2 in flight" in waiting
+    assert [(await peer.reply()).cookie for _ in range(5)] == list(range(5))
+
+
 async def test_client_that_does_not_read_holds_up_nobody_else(serve: Serve) -> None:
     served = await serve()
     slow = await served.peer()
@@ -304,6 +318,20 @@ async def test_write_that_is_too_long_is_answered_and_hung_up_on(serve: Serve) -
     error = error_of(await peer.do(WRITE, 0, (32 << 20) + 1))
     assert error == (22, "len (33554433 ) is larger than max len (33554432)")
     assert await peer.ended()
+
+
+async def test_write_that_is_too_long_its_data_are_no_requests(serve: Serve) -> None:
+    served = await serve()
+    peer = await served.peer()
+    await peer.send(b"".join(request(READ, 0, DISK_SIZE) for _ in range(8)))
+    await until(lambda: len(served.disk().requests) == 8)
+    # Nothing of that has been taken in, so the refusal waits behind it.
+    await peer.send(request(WRITE, 0, (32 << 20) + 1) + request(WRITE, 0, 3) + b"abc")
+    for _ in range(8):
+        await peer.reply()
+    assert error_of(await peer.reply())[0] == 22
+    assert await peer.ended()
+    assert bytes(served.disk().data[:3]) == bytes(3)
 
 
 async def test_client_that_leaves_with_requests_in_flight_lets_them_end(serve: Serve) -> None:
