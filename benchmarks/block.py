@@ -3,10 +3,12 @@
 
 The peers are Debian's. Clients of the NBD servers are fio (its nbd engine, on libnbd) and nbdcopy. Files lie in the
 guests' cache folder, on the disk that the checkout is on, and are in the page cache but for the rows that say direct.
+What is still to be written to that disk is waited for before each run that is timed, untimed.
 """
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -56,6 +58,7 @@ def _pairs(
     runs: int, note: Callable[[str], None], name: str, unit: str, goal: Goal, sample: Callable[[Sequence[str]], float]
 ) -> Measurement:
     note(name)
+    os.sync()
     ours, peer = interleave(runs, lambda: sample(IMG), lambda: sample(QEMU_IMG))
     return Measurement(name, unit, tuple(ours), tuple(peer), goal)
 
@@ -81,6 +84,7 @@ def _converting(runs: int, note: Callable[[str], None], images: Images, director
 
         def sample(program: Sequence[str], source: Path = source, options: list[str] = options) -> float:
             target.unlink(missing_ok=True)
+            os.sync()  # what the run before has left to be written would slow this one
             return seconds([*program, "convert", *options, str(source), str(target)])
 
         found.append(_pairs(runs, note, name, "s", Goal(limit), sample))
@@ -111,6 +115,7 @@ def _requests(runs: int, note: Callable[[str], None], images: Images, directory:
 def _opening(runs: int, note: Callable[[str], None], images: Images, directory: Path) -> list[Measurement]:
     """Milliseconds until a tool has told what a small image, and a sparse one of 1 TiB, are."""
     note("start-up")
+    os.sync()
     bare = tuple(1000 * seconds([sys.executable, "-c", "pass"]) for _ in range(runs))
     start = tuple(1000 * seconds([*IMG, "info", str(images.small)]) for _ in range(runs))
     large = tuple(1000 * seconds([*IMG, "info", str(images.terabyte)]) for _ in range(runs))

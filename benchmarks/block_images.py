@@ -11,8 +11,8 @@ from typing import Final
 
 from benchmarks.tool_process import run
 
-#: Bytes of the large ones: more than the caches of the host's CPU, less than its memory.
-SIZE: Final = 512 << 20
+#: Bytes of the large ones: more than the caches of the host's CPU; three of them fit into its memory.
+SIZE: Final = 1 << 30
 #: Bytes of the one that is compressed, which takes qemu-img seconds.
 TEXT_SIZE: Final = 128 << 20
 

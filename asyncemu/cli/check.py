@@ -60,7 +60,13 @@ def _summary(config: VmConfig) -> Iterator[tuple[str, str]]:
     for name, config_of_group in config.throttle_groups.items():
         limits = [f"{key} {bucket.average}" for key, bucket in config_of_group.limited()]
         yield "throttle", ", ".join([name, *limits])
-    for kind, parts in (("chardev", config.chardevs), ("blockdev", config.blockdevs), ("device", config.devices)):
+    for kind, parts in (
+        ("chardev", config.chardevs),
+        ("netdev", config.netdevs),
+        ("netfilter", config.netfilters),
+        ("blockdev", config.blockdevs),
+        ("device", config.devices),
+    ):
         for part in parts:
             name = part.plugin.name or part.plugin.__qualname__
             given = given_options(part.options)

@@ -21,6 +21,8 @@ _TABLES: Final = {
     "device": "device models",
     "blockdev": "block drivers",
     "chardev": "character back ends",
+    "netdev": "network back ends",
+    "netfilter": "filters on the links of netdevs",
 }
 _MACHINE: Final = "machine"
 

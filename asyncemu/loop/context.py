@@ -20,7 +20,7 @@ import concurrent.futures
 import threading
 from collections.abc import Awaitable, Callable
 from contextvars import copy_context
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from asyncemu.loop.bottom_half import BottomHalf
 from asyncemu.loop.bottom_half_queue import BottomHalfQueue
@@ -28,12 +28,14 @@ from asyncemu.loop.clock import Clock, ClockSource
 from asyncemu.loop.event_notifier import EventNotifier
 from asyncemu.loop.fd_handlers import FdHandlers
 from asyncemu.loop.markers import any_thread, home
-from asyncemu.loop.poll_time import PollParameters
-from asyncemu.loop.polling import AdaptivePolling, Pollable
 from asyncemu.loop.timer import Timer
 from asyncemu.loop.timer_group import TimerListGroup
 from asyncemu.loop.worker_pool import WorkerPool
 from asyncemu.tracing import tracer
+
+if TYPE_CHECKING:
+    from asyncemu.loop.poll_time import PollParameters
+    from asyncemu.loop.polling import AdaptivePolling, Pollable
 
 ResultT = TypeVar("ResultT")
 
@@ -67,11 +69,7 @@ class AioContext:
         #: None unless it is on. When it is off it is kept in ``_polling``, and costs nothing.
         self.polling: AdaptivePolling | None = None
         self._polling: AdaptivePolling | None = None
-        try:
-            self.timers = TimerListGroup(self)
-        except OSError:
-            self.bottom_halves.close()
-            raise
+        self.timers = TimerListGroup(self)
         self.worker_pool: WorkerPool = WorkerPool(self)
         self._handlers = FdHandlers(self)
         self._pollable_fds: set[int] = set()
@@ -183,6 +181,8 @@ class AioContext:
 
     def _adaptive_polling(self) -> AdaptivePolling:
         if self._polling is None:
+            from asyncemu.loop.polling import AdaptivePolling
+
             self._polling = AdaptivePolling(self)
         return self._polling
 

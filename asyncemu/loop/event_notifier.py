@@ -3,16 +3,26 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
-from typing import Final
+from collections.abc import Callable
 
 from asyncemu.loop.markers import any_thread
 
-# os.eventfd_write gives up the GIL for a system call that never waits, and the thread that it wakes takes it at once:
-# the caller, often a vCPU in the middle of an MMIO access, then waits for that thread. A PyDLL keeps the GIL.
-_eventfd_write: Final = ctypes.PyDLL(None).eventfd_write
-_eventfd_write.argtypes = (ctypes.c_int, ctypes.c_uint64)
+#: eventfd_write(3), once somebody has rung.
+_eventfd_write: Callable[[int, int], int] | None = None
+
+
+def _find_eventfd_write() -> Callable[[int, int], int]:
+    # os.eventfd_write gives up the GIL for a system call that never waits, and the thread that it wakes takes it at
+    # once: the caller, often a vCPU in the middle of an MMIO access, then waits for that thread. A PyDLL keeps the GIL.
+    # Imported here: a tool may end before anybody rings.
+    import ctypes
+
+    global _eventfd_write
+    function = ctypes.PyDLL(None).eventfd_write
+    function.argtypes = (ctypes.c_int, ctypes.c_uint64)
+    _eventfd_write = function
+    return function
 
 
 class EventNotifier:
@@ -27,7 +37,7 @@ class EventNotifier:
     @any_thread
     def set(self) -> None:
         """Ring. Never blocks: a counter that is full already says all there is to say."""
-        _eventfd_write(self.fd, 1)
+        (_eventfd_write or _find_eventfd_write())(self.fd, 1)
 
     @any_thread
     def test_and_clear(self) -> bool:

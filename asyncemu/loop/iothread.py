@@ -145,6 +145,7 @@ class IOThread:
         self.aio_context = AioContext(asyncio.get_running_loop(), self.id)
         self.thread_id = threading.get_native_id()
         try:
+            self.aio_context.timers.prepare()
             await self._apply()
             self.context.schedule_oneshot(self._started.set)
             await self._stop.wait()

@@ -34,6 +34,7 @@ class MainLoop:
         async def with_context() -> ResultT:
             context = AioContext(asyncio.get_running_loop(), "main")
             try:
+                context.timers.prepare()
                 return await main(context)
             finally:
                 context.close()

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 from asyncemu.loop.clock import Clock, ClockSource
 from asyncemu.loop.timer import Timer, TimerList
-from asyncemu.loop.timerfd import TimerFd
 
 if TYPE_CHECKING:
     from asyncemu.loop.context import AioContext
+    from asyncemu.loop.timerfd import TimerFd
 
 
 class TimerListGroup:
@@ -26,11 +26,11 @@ class TimerListGroup:
         # Made anew for each new list, so that other threads may look at it at any time.
         self._lists: dict[Clock, TimerList] = {}
         self._new_list = threading.Lock()
-        self._timer_fd = TimerFd()
+        #: Made for the first deadline, or by ``prepare``: many tools end without any.
+        self._timer_fd: TimerFd | None = None
         self._armed_for: int | None = None
         self._arming = threading.Lock()
         self._closed = False
-        context.loop.add_reader(self._timer_fd.fd, self._fired)
 
     def timer(self, clock: Clock, callback: Callable[[], object]) -> Timer:
         """A timer on ``clock``."""
@@ -56,11 +56,31 @@ class TimerListGroup:
             soonest = self.next_deadline()
             if soonest == self._armed_for or self._closed:
                 return
-            self._armed_for = soonest
-            if soonest is None:
+            if soonest is not None:
+                (self._timer_fd or self._make_timer_fd()).arm(soonest)
+            elif self._timer_fd is not None:
                 self._timer_fd.disarm()
-            else:
-                self._timer_fd.arm(soonest)
+            self._armed_for = soonest
+
+    def prepare(self) -> None:
+        """At home: be able to keep deadlines from now on. OSError: the host has no descriptor to give."""
+        with self._arming:
+            if self._timer_fd is None:
+                self._make_timer_fd()
+
+    def _make_timer_fd(self) -> TimerFd:
+        from asyncemu.loop.timerfd import TimerFd
+
+        self._timer_fd = made = TimerFd()
+        if self._context.in_home():
+            self._listen()
+        else:
+            self._context.schedule_oneshot(self._listen)
+        return made
+
+    def _listen(self) -> None:
+        if self._timer_fd is not None and not self._closed:
+            self._context.loop.add_reader(self._timer_fd.fd, self._fired)
 
     def run(self) -> bool:
         """Run all timers that are due; True when any was."""
@@ -86,7 +106,7 @@ class TimerListGroup:
         return soonest
 
     def _fired(self) -> None:
-        if self._closed:
+        if self._closed or self._timer_fd is None:
             return
         self._timer_fd.acknowledge()
         self._armed_for = None
@@ -94,10 +114,11 @@ class TimerListGroup:
 
     def close(self) -> None:
         """Nothing fires any more."""
-        self._context.loop.remove_reader(self._timer_fd.fd)
         with self._new_list, self._arming:
             self._closed = True
-            self._timer_fd.close()
+            if self._timer_fd is not None:
+                self._context.loop.remove_reader(self._timer_fd.fd)
+                self._timer_fd.close()
             lists, self._lists = self._lists, {}
         for clock, timers in lists.items():
             timers.closed = True

@@ -16,8 +16,9 @@ from asyncemu.block.image_options import image_table, options_table, table_of_na
 from asyncemu.block.naming.json_reader import JsonError, read_json
 from asyncemu.block.naming.json_writer import json_text
 from asyncemu.block.naming.keyval import parse_keyval
+from asyncemu.block.naming.tables import nested
 from asyncemu.block.naming.words import qemu_words
-from asyncemu.cli.tools.option_strings import has_help, nested, split_options
+from asyncemu.cli.tools.option_strings import has_help, split_options
 from asyncemu.errors import ConfigError
 from fuzz.choices import Choices
 from fuzz.driving import Defect

@@ -16,7 +16,7 @@ RNG = '[[device]]\ndriver = "virtio-rng"\n'
 BLK = '[[device]]\ndriver = "virtio-blk"\ndrive = "d0"\n'
 CONSOLE = '[[device]]\ndriver = "virtio-console"\nchardev = "c0"\n'
 
-DEVICES = "goldfish-rtc, sifive-test, uart16550, virtio-blk, virtio-console, virtio-rng"
+DEVICES = "goldfish-rtc, sifive-test, uart16550, virtio-blk, virtio-console, virtio-net, virtio-rng"
 
 CASES = {
     # what is no TOML
@@ -34,7 +34,10 @@ CASES = {
     "unknown table": ("[machin]", ["machin: unknown table; did you mean 'machine'?"]),
     "unknown table of strange name": (
         '["a\\nb"]',
-        [r"'a\nb': unknown table; known: machine, chardev, blockdev, device, iothread, throttle-group"],
+        [
+            r"'a\nb': unknown table; known: "
+            "machine, chardev, netdev, netfilter, blockdev, device, iothread, throttle-group"
+        ],
     ),
     "machine no table": ("machine = 1", ["machine: is not a table"]),
     "list no list": ('[chardev]\nid = "c0"', ["chardev: is not a list of tables; write [[chardev]]"]),

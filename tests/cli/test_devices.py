@@ -39,6 +39,8 @@ def test_devices_list_is_grouped_by_table(asyncemu: Callable[..., Result]) -> No
         "[[device]]: device models",
         "[[blockdev]]: block drivers",
         "[[chardev]]: character back ends",
+        "[[netdev]]: network back ends",
+        "[[netfilter]]: filters on the links of netdevs",
         "[machine]: the board; its options: asyncemu devices machine",
     ]
 

@@ -33,7 +33,7 @@ def test_schema_is_valid_itself(schema: dict[str, Any]) -> None:
 
 
 def test_schema_has_a_variant_per_builtin_driver(schema: dict[str, Any]) -> None:
-    for kind in ("chardev", "blockdev", "device"):
+    for kind in ("chardev", "netdev", "blockdev", "device"):
         mapping = schema["$defs"][kind]["discriminator"]["mapping"]
         assert set(mapping) == set(Plugin.registry[kind])
         assert all(reference.removeprefix("#/$defs/") in schema["$defs"] for reference in mapping.values())

@@ -548,11 +548,32 @@ async def test_callback_makes_the_first_timer_of_another_clock(
 async def test_mod_after_close_is_ignored() -> None:
     context = AioContext(asyncio.get_running_loop(), "short")
     timer = context.timer(Clocks().realtime, lambda: None)
+    timer.mod(1 << 62)
+    timer_fd = context.timers._timer_fd
     context.close()
 
     timer.mod(1)
 
-    assert context.timers._timer_fd.fd == -1
+    assert timer_fd is not None
+    assert timer_fd.fd == -1
+
+
+async def test_timer_fd_is_made_for_the_first_deadline(context: AioContext) -> None:
+    timer = context.timer(Clocks().realtime, lambda: None)
+    before = context.timers._timer_fd
+
+    timer.mod(1 << 62)
+
+    assert (before, context.timers._timer_fd is None) == (None, False)
+
+
+async def test_first_deadline_that_another_thread_sets_is_kept(context: AioContext) -> None:
+    fired = asyncio.Event()
+    timer = context.timer(Clocks().realtime, fired.set)
+
+    await asyncio.to_thread(timer.mod, 1)
+
+    await asyncio.wait_for(fired.wait(), 10)
 
 
 # ---- callbacks that end the loop, and looking

@@ -42,6 +42,16 @@ _FOR_CREATION: Final = frozenset(
 )
 
 
+#: What changes the keys of an encrypted image, as the help shows it.
+_OF_KEYS: Final = {
+    "encrypt.keyslot": "  encrypt.keyslot=<num>  - Select a single keyslot to modify explicitly",
+    "encrypt.new-secret": "  encrypt.new-secret=<str> - New secret to set in the matching keyslots. "
+    "Empty string to erase",
+    "encrypt.old-secret": "  encrypt.old-secret=<str> - Select all keyslots that match this password",
+    "encrypt.state": "  encrypt.state=<str>    - Select new state of affected keyslots (active/inactive)",
+}
+
+
 def command(argv: Sequence[str]) -> int:
     """Do it; the exit status."""
     arguments = Arguments(argv, SHORT, LONG)
@@ -94,7 +104,7 @@ def _checked(driver: type[BlockDriver[Any]], texts: Sequence[str]) -> dict[str, 
         if name in _FOR_CREATION and options.knows(name):
             hint = "This option is only supported for image creation"
             raise ToolError(f"Invalid parameter '{name}'", hint=hint)
-        if not name.startswith("encrypt."):  # those of keys, which the driver has words for
+        if name not in _OF_KEYS:  # which the driver has words for
             options.set(name, value)
         found[name] = value
     return found
@@ -109,4 +119,6 @@ def print_amend_help(driver: type[BlockDriver[Any]]) -> None:
     """What ``-o help`` prints. ToolError."""
     _check_supported(driver)
     lines = option_lines(driver, None, without=_FOR_CREATION)
+    if driver.name == "qcow2":
+        lines = sorted([*lines, *_OF_KEYS.values()])
     sys.stdout.write("\n".join([f"Amend options for '{driver.name}':", *lines]) + "\n")

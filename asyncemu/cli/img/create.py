@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from asyncemu.block.driver import BlockDriver
+from asyncemu.block.filenames import backing_name_beside
 from asyncemu.cli.img.creation import CreationOptions, print_option_help
 from asyncemu.cli.img.new_image import check_can_create, create_image, format_class, protocol_class
 from asyncemu.cli.img.options import HELP, OBJECT, Arguments
 from asyncemu.cli.img.program import usage_error
 from asyncemu.cli.tools.failure import ToolError
-from asyncemu.cli.tools.filenames import full_backing_name
 from asyncemu.cli.tools.opening import ImageArgument, close_image, open_image
 from asyncemu.cli.tools.option_strings import has_help
 from asyncemu.cli.tools.runner import ToolSession, run_tool
@@ -127,11 +127,11 @@ async def _look_at_backing(session: ToolSession, filename: str, options: Creatio
         if backing_format is None:
             raise ToolError("Backing file specified without backing format")
         return
-    full = full_backing_name(filename, backing)
+    full = backing_name_beside(filename, backing)
     if full is None:
         raise ToolError(f"Cannot use relative backing file names for '{filename}'")
     try:
-        image = await open_image(session, ImageArgument(full, backing_format))
+        image = await open_image(session, ImageArgument(full, backing_format, force_share=True))
     except ToolError as error:
         problem = error.messages[0].removeprefix(f"Could not open '{full}': ")
         raise ToolError(problem, hint=f"{error.hint}Could not open backing image.") from error

@@ -89,7 +89,8 @@ async def _copy(session: ToolSession, source: Image, operands: Operands, form: s
     try:
         await create_image(session, driver, protocol, operands.output, options)
     except ToolError as error:
-        raise ToolError(f"{operands.output}: error while creating output image: {error}") from error
+        problem = f"{operands.output}: error while creating output image: {error}"
+        raise ToolError(problem, hint=error.hint) from error
     target = await open_image(session, ImageArgument(operands.output, form, writable=True))
     if start > size:
         # As dd(1): not an error, and the output is empty.

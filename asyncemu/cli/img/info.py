@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, Final
 
+from asyncemu.block.filenames import backing_name_beside
 from asyncemu.block.node import BlockNode
 from asyncemu.block.open_mode import OpenMode
 from asyncemu.block.types import SnapshotInfo
@@ -21,7 +22,6 @@ from asyncemu.cli.img.options import (
     output_is_json,
 )
 from asyncemu.cli.tools.failure import ToolError
-from asyncemu.cli.tools.filenames import full_backing_name
 from asyncemu.cli.tools.getopt_long import NO_ARGUMENT
 from asyncemu.cli.tools.opening import Image, ImageArgument, close_image, open_image
 from asyncemu.cli.tools.runner import ToolSession, run_tool
@@ -110,7 +110,7 @@ async def image_info(image: Image) -> dict[str, Any]:
         info["format-specific"] = about.format_specific
     if driver.backing_file:
         info["backing-filename"] = driver.backing_file
-        full = full_backing_name(filename, driver.backing_file)
+        full = backing_name_beside(filename, driver.backing_file)
         if full is not None:
             info["full-backing-filename"] = full
         if driver.backing_format:

@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing
 from typing import Final, NamedTuple
 
 from asyncemu.block.flags import STATUS_ALLOCATED, STATUS_DATA, STATUS_OFFSET_VALID, STATUS_ZERO
 from asyncemu.block.node import BlockNode
+from asyncemu.block.node_filename import node_filename
 from asyncemu.cli.img.options import (
     FORCE_SHARE,
     FORMAT,
@@ -21,7 +23,6 @@ from asyncemu.cli.img.options import (
     output_is_json,
 )
 from asyncemu.cli.tools.failure import ToolError
-from asyncemu.cli.tools.filenames import filename_of
 from asyncemu.cli.tools.getopt_long import REQUIRED_ARGUMENT
 from asyncemu.cli.tools.opening import Image, ImageArgument, open_image
 from asyncemu.cli.tools.runner import ToolSession, run_tool
@@ -84,7 +85,8 @@ def command(argv: Sequence[str]) -> int:
     async def main(session: ToolSession) -> int:
         image = await open_image(session, image_argument)
         end = image.size if most is None else min(start + most, image.size)
-        await (_print_json if as_json else _print_text)(_entries(image, start, end))
+        async with aclosing(_entries(image, start, end)) as entries:
+            await (_print_json if as_json else _print_text)(entries)
         return 0
 
     return run_tool(main, arguments.objects)
@@ -109,7 +111,7 @@ async def _print_text(entries: AsyncIterator[MapEntry]) -> None:
             sys.stdout.write(f"{numbers}{each.filename}\n")
 
 
-async def _entries(image: Image, start: int, end: int) -> AsyncIterator[MapEntry]:
+async def _entries(image: Image, start: int, end: int) -> AsyncGenerator[MapEntry, None]:
     """Ranges that are as long as they can be; one of length 0 where there is nothing."""
     current = MapEntry(start, 0)
     while current.start + current.length < end:
@@ -157,7 +159,7 @@ async def _entry(image: Image, offset: int, length: int) -> MapEntry:
         zero=bool(flags & STATUS_ZERO),
         data=bool(flags & STATUS_DATA),
         offset=status.map if valid else None,
-        filename=filename_of(status.file) if valid and status.file is not None else "",
+        filename=node_filename(status.file) if valid and status.file is not None else "",
     )
 
 

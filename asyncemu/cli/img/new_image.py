@@ -10,9 +10,10 @@ from typing import Any
 from asyncemu.block.backend import BlockBackend
 from asyncemu.block.driver import BlockDriver
 from asyncemu.block.flags import PERM_ALL, PERM_CONSISTENT_READ, PERM_RESIZE, PERM_WRITE
-from asyncemu.block.probing import protocol_table
+from asyncemu.block.image_options import table_of_name
+from asyncemu.block.naming.protocols import protocol_driver
 from asyncemu.cli.img.creation import CreationOptions
-from asyncemu.cli.tools.failure import ToolError, errno_of, in_qemus_words
+from asyncemu.cli.tools.failure import ToolError, errno_of, hint_of, in_qemus_words
 from asyncemu.cli.tools.opening import driver_class
 from asyncemu.cli.tools.runner import ToolSession
 from asyncemu.errors import AsyncemuError, BlockError, ConfigError
@@ -31,7 +32,7 @@ def protocol_class(filename: str) -> type[BlockDriver[Any]]:
     if filename.startswith("json:"):
         raise ToolError("Unknown protocol 'json'")
     try:
-        return driver_class(str(protocol_table(filename)["driver"]))
+        return driver_class(protocol_driver(filename))
     except ConfigError as error:
         raise ToolError(in_qemus_words(error)) from error
     except ToolError:
@@ -55,8 +56,8 @@ async def create_image(
 ) -> None:
     """Make it, in the place of what is there. ToolError, without the file's name; then what was made is gone again."""
     size = options.number("size") or 0
-    table = protocol_table(filename)
     try:
+        table = _table_of(filename, protocol)
         if driver.name in ("raw", protocol.name):
             await _create_file(session, protocol, table, options, size)
             return
@@ -70,6 +71,20 @@ async def create_image(
         if protocol.name == "file":
             _remove(str(table["filename"]))
         raise _told(driver, options, error) from error
+
+
+def _table_of(filename: str, protocol: type[BlockDriver[Any]]) -> dict[str, Any]:
+    try:
+        return table_of_name(filename)
+    except ConfigError as error:
+        raise ToolError(_no_creation(protocol, error)) from error
+
+
+def _no_creation(protocol: type[BlockDriver[Any]], error: Exception) -> str:
+    return (
+        f"Protocol driver '{protocol.name}' does not support image creation, and opening the image failed: "
+        f"{in_qemus_words(error)}"
+    )
 
 
 async def _create_file(
@@ -86,10 +101,7 @@ async def _create_file(
     try:
         await _with_file(session, table, lambda file: _use_existing(file, size))
     except (AsyncemuError, OSError) as error:
-        raise ToolError(
-            f"Protocol driver '{protocol.name}' does not support image creation, and opening the image failed: "
-            f"{in_qemus_words(error)}"
-        ) from error
+        raise ToolError(_no_creation(protocol, error)) from error
 
 
 async def _use_existing(file: BlockBackend, size: int) -> None:
@@ -109,7 +121,8 @@ async def _with_file(session: ToolSession, table: dict[str, Any], use: Any) -> N
     node = await session.graph.add_table({**table, "read-only": False}, "image")
     try:
         permissions = PERM_CONSISTENT_READ | PERM_WRITE | PERM_RESIZE
-        file = BlockBackend("", session.context, permissions, PERM_ALL)
+        # A format's image is nobody else's to write to. QEMU opens what it has made once more, and finds out then.
+        file = BlockBackend("", session.context, permissions, PERM_ALL & ~PERM_WRITE)
         file.allow_write_beyond_end = True
         await file.insert(node)
         try:
@@ -124,7 +137,7 @@ def _told(driver: type[BlockDriver[Any]], options: CreationOptions, error: Excep
     if errno_of(error) == errno.EFBIG:
         hint = " (try using a larger cluster size)" if options.knows("cluster_size") else ""
         return ToolError(f"The image size is too large for file format '{driver.name}'{hint}")
-    return ToolError(in_qemus_words(error))
+    return ToolError(in_qemus_words(error), hint=hint_of(error))
 
 
 def _remove(filename: str) -> None:

@@ -8,6 +8,7 @@ import os
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
+from asyncemu.block.filenames import backing_name_beside
 from asyncemu.block.node import BlockNode
 from asyncemu.block.open_mode import OpenMode
 from asyncemu.block.status import is_allocated, is_allocated_above
@@ -18,7 +19,6 @@ from asyncemu.cli.img.program import usage_error
 from asyncemu.cli.img.sectors import differing_runs
 from asyncemu.cli.tools.cache_modes import CacheMode
 from asyncemu.cli.tools.failure import ToolError, errno_of
-from asyncemu.cli.tools.filenames import full_backing_name
 from asyncemu.cli.tools.opening import Image, ImageArgument, open_image
 from asyncemu.cli.tools.progress import ProgressLine
 from asyncemu.cli.tools.runner import ToolSession, run_tool
@@ -98,8 +98,6 @@ async def _change(image: Image, change: Change) -> None:
 
 async def _copy(session: ToolSession, image: Image, change: Change, progress: ProgressLine) -> None:
     """Copy into the image what would read differently with the new backing file."""
-    if not image.node.driver.supports_backing:
-        return
     new, kept = await _new_backing(session, image, change)
     await _Copying(image, image.node.backing.node if image.node.backing is not None else None, new, kept).run(progress)
 
@@ -109,7 +107,7 @@ async def _new_backing(session: ToolSession, image: Image, change: Change) -> tu
     name = change.backing_file
     if not name:
         return None, None
-    full = full_backing_name(image.filename, name)
+    full = backing_name_beside(image.filename, name)
     if full is None:
         raise ToolError(f"Could not resolve backing filename: Cannot use relative backing file names for '{name}'")
     in_chain = find_backing(image.node, full)

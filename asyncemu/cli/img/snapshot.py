@@ -16,9 +16,9 @@ from asyncemu.cli.img.info import snapshot_table
 from asyncemu.cli.img.options import FORCE_SHARE, HELP, IMAGE_OPTS, OBJECT, Arguments
 from asyncemu.cli.img.program import usage_error
 from asyncemu.cli.tools.failure import ToolError, errno_of, in_qemus_words
-from asyncemu.cli.tools.opening import Image, ImageArgument, open_image
+from asyncemu.cli.tools.opening import Image, ImageArgument, open_image, warn_of_guess
 from asyncemu.cli.tools.runner import ToolSession, run_tool
-from asyncemu.errors import AsyncemuError
+from asyncemu.errors import AsyncemuError, ConfigError
 
 SHORT: Final = ":la:c:d:hqU"
 LONG: Final = {**HELP, **OBJECT, **IMAGE_OPTS, **FORCE_SHARE}
@@ -89,11 +89,14 @@ async def _apply(image: Image, name: str) -> None:
     driver = image.node.driver
     what = f"Could not apply snapshot '{name}': "
     if not driver.defines("snapshot_goto"):
+        if getattr(driver, "probed", False):
+            # QEMU's opens the image a second time here, to look for a driver below that has snapshots.
+            warn_of_guess(image.filename)
         raise ToolError(f"{what}Block driver does not support snapshots")
     try:
         await driver.snapshot_goto(name)
-    except ToolError:
-        raise
+    except ConfigError as error:
+        raise ToolError(what + in_qemus_words(error)) from error
     except (AsyncemuError, OSError) as error:
         raise ToolError(f"{what}Failed to load snapshot: {os.strerror(errno_of(error))}") from error
 

@@ -7,7 +7,7 @@ import errno
 
 from asyncemu.cli.tools.failure import ToolError, errno_of, in_qemus_words
 from asyncemu.cli.tools.opening import Image
-from asyncemu.cli.tools.option_strings import split_options
+from asyncemu.cli.tools.option_strings import BadOptions, split_options, warn_of_short_forms
 from asyncemu.errors import AsyncemuError
 
 _PREFIX = "snapshot."
@@ -45,6 +45,11 @@ async def load_snapshot(image: Image, parameter: str) -> None:
 def _chosen(parameter: str) -> tuple[str | None, str | None]:
     if not parameter.startswith(_PREFIX):
         return None, None
+    failed = f"Failed in parsing snapshot param '{parameter}'"
+    try:
+        warn_of_short_forms(parameter)
+    except BadOptions as error:
+        raise ToolError(*error.messages, failed) from error
     identity = name = None
     for key, value in split_options(parameter):
         if key == "snapshot.id":
@@ -52,7 +57,7 @@ def _chosen(parameter: str) -> tuple[str | None, str | None]:
         elif key == "snapshot.name":
             name = value
         else:
-            raise ToolError(f"Invalid parameter '{key}'", f"Failed in parsing snapshot param '{parameter}'", status=1)
+            raise ToolError(f"Invalid parameter '{key}'", failed)
     return identity, name
 
 

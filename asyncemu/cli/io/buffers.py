@@ -36,11 +36,16 @@ def filled(length: int, pattern: int, misaligned: bool) -> memoryview:
     return view
 
 
-def from_file(length: int, path: str, misaligned: bool) -> memoryview:
-    """``length`` bytes from the beginning of a file, over and over again when it is shorter."""
+async def from_file(length: int, path: str, misaligned: bool) -> memoryview:
+    """``length`` bytes from the beginning of a file, over and over again when it is shorter.
+
+    Requests of aio_read and aio_write may be under way: they go on meanwhile.
+    """
+    import aiofiles
+
     try:
-        with open(path, "rb") as file:  # noqa: PTH123  # pathlib takes a tool too long to import
-            start = file.read(length)
+        async with aiofiles.open(path, "rb") as file:
+            start = await file.read(length)
     except OSError as error:
         complain(f"{path}: {os.strerror(error.errno or 0)}")
         raise CommandFailed from error

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING
 
+from asyncemu.block.flags import PERM_RESIZE
 from asyncemu.block.status import is_allocated
 from asyncemu.errors import BlockError
 
@@ -69,4 +70,7 @@ class Disk:
             backend.statistics.refused(what)
             problem = f"{what} of {length} bytes at {offset}, past the end of {self.size} bytes"
             raise BlockError(backend.name, errno.EIO, problem)
+        if offset + length > backend.size and what.startswith("write"):
+            # The rest of the last sector: the file becomes longer.
+            backend.set_permissions(backend.permissions | PERM_RESIZE, backend.shared)
         return backend

@@ -10,9 +10,9 @@ from typing import Any
 from asyncemu.block.backend import BlockBackend
 from asyncemu.cli.io.command import BadUsage, Command, CommandFailed, Invocation
 from asyncemu.cli.io.disk import Disk
-from asyncemu.cli.tools.failure import in_qemus_words
+from asyncemu.cli.tools.failure import fail
 from asyncemu.cli.tools.opening import Image, close_image
-from asyncemu.cli.tools.report import complain, discard_output, report
+from asyncemu.cli.tools.report import complain, discard_output
 from asyncemu.cli.tools.runner import ToolSession
 from asyncemu.coroutines import Coroutine
 from asyncemu.errors import AsyncemuError
@@ -129,8 +129,7 @@ class Exerciser:
             # Who reads our output has read enough: the commands go on.
             discard_output()
         except (AsyncemuError, OSError) as error:
-            for text in in_qemus_words(error).split("\n"):
-                report(text)
+            fail(error)
             return False
         return True
 

@@ -23,13 +23,12 @@ _PREALLOCATIONS: Final = ("off", "metadata", "falloc", "full")
 
 async def open_image(exerciser: Exerciser, line: Invocation) -> None:
     """Take another image."""
-    from asyncemu.cli.io.opening import LETTERS, OpenOptions, Target, open_target
-    from asyncemu.cli.io.option_text import spelled_out
+    from asyncemu.cli.io.opening import LETTERS, OpenOptions, Target, add_options, open_target
 
     options = OpenOptions()
     for letter, argument in line.options(LETTERS + "o:"):
         if not options.take(letter, argument):
-            options.text = spelled_out(argument)
+            options.text = add_options(options.text, argument)
     if len(line.rest) > 1:
         raise BadUsage
     if exerciser.is_open:

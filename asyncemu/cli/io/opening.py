@@ -5,10 +5,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from asyncemu.block.naming.qemu_opts import opts_of
+from asyncemu.block.naming.tables import nested
 from asyncemu.cli.tools.cache_modes import CACHE_MODES, CacheMode
-from asyncemu.cli.tools.failure import ToolError, in_qemus_words
+from asyncemu.cli.tools.failure import ToolError, hint_of, in_qemus_words
 from asyncemu.cli.tools.opening import Image, ImageArgument, close_image, open_image
-from asyncemu.cli.tools.option_strings import nested, split_options
+from asyncemu.cli.tools.option_strings import BadOptions, split_options, warn_of_short_forms
 from asyncemu.cli.tools.runner import ToolSession
 from asyncemu.errors import AsyncemuError
 
@@ -28,7 +30,7 @@ class OpenOptions:
         self.cache: CacheMode = CACHE_MODES["writethrough"]
         self.discard = "unmap"
         self.aio = ""
-        #: Further options of the node, spelled out; None: none were given.
+        #: Further options of the node; None: none were given.
         self.text: str | None = None
 
     def take(self, letter: str, argument: str) -> bool:
@@ -57,6 +59,20 @@ class OpenOptions:
         return True
 
 
+def add_options(options: str | None, argument: str) -> str:
+    """What ``-o`` has said before and the argument of another one. ToolError."""
+    if any(key == "id" for key, _, _ in opts_of(argument)):
+        raise ToolError("Invalid parameter 'id'")
+    added = spelled_out(argument)
+    return added if options is None else f"{options},{added}"
+
+
+def spelled_out(text: str) -> str:
+    """``text`` with a value for each key: unlike in the other tools a word alone names no node. BadOptions."""
+    warn_of_short_forms(text)
+    return ",".join(f"{opt.key}={opt.value.replace(',', ',,')}" for opt in opts_of(text))
+
+
 def cache_mode(text: str) -> CacheMode:
     """ToolError: there is none of that name."""
     mode = CACHE_MODES.get(text)
@@ -78,11 +94,13 @@ async def open_target(session: ToolSession, target: Target, options: OpenOptions
     """Open it. Raises ToolError with qemu-io's message."""
     try:
         return await _open(session, target, options)
+    except BadOptions:
+        raise
     except (AsyncemuError, OSError) as error:
         # The message of who opens images for all tools begins as qemu-img's does.
         cause = error.__cause__ if isinstance(error, ToolError) and error.__cause__ is not None else error
         what = f"can't open device {target.name}" if target.name is not None else "can't open"
-        raise ToolError(f"{what}: {in_qemus_words(cause)}") from error
+        raise ToolError(f"{what}: {in_qemus_words(cause)}", hint=hint_of(cause)) from error
 
 
 async def _open(session: ToolSession, target: Target, options: OpenOptions) -> Image:

@@ -6,9 +6,9 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Final
 
-from asyncemu.cli.tools.failure import ToolError, fail, in_qemus_words
+from asyncemu.cli.tools.failure import ToolError, fail
 from asyncemu.cli.tools.getopt_long import NO_ARGUMENT, REQUIRED_ARGUMENT, BadOption, OptionScanner
-from asyncemu.cli.tools.report import complain, discard_output, name_program, program, report
+from asyncemu.cli.tools.report import complain, discard_output, name_program, program
 from asyncemu.cli.tools.startup import ready_output
 from asyncemu.errors import AsyncemuError
 
@@ -141,12 +141,11 @@ async def _close(exerciser: Exerciser) -> None:
     try:
         await exerciser.close_image()
     except (AsyncemuError, OSError) as error:
-        report(in_qemus_words(error))
+        fail(error)
 
 
 def _target(plan: _Plan) -> Target:
-    from asyncemu.cli.io.opening import Target
-    from asyncemu.cli.io.option_text import spelled_out
+    from asyncemu.cli.io.opening import Target, spelled_out
 
     assert plan.file is not None
     if plan.image_opts:

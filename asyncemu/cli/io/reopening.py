@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from asyncemu.block.flags import FUA, PERM_WRITE, PERM_WRITE_UNCHANGED
+from asyncemu.block.naming.tables import nested
 from asyncemu.cli.io.command import BadUsage, Invocation
-from asyncemu.cli.io.opening import cache_mode
-from asyncemu.cli.io.option_text import spelled_out
+from asyncemu.cli.io.opening import add_options, cache_mode
 from asyncemu.cli.tools.failure import ToolError
-from asyncemu.cli.tools.option_strings import nested, split_options
+from asyncemu.cli.tools.option_strings import split_options
 
 if TYPE_CHECKING:
     from asyncemu.block.node import BlockNode
@@ -22,19 +22,19 @@ async def reopen(exerciser: Exerciser, line: Invocation) -> None:
     """All of its options that are not named stay as they are."""
     read_only: bool | None = None
     cache = None
-    text = ""
+    text: str | None = None
     for letter, argument in line.options("c:o:rw"):
         if letter == "c":
             cache = cache_mode(argument)
         elif letter == "o":
-            text = spelled_out(argument)
+            text = add_options(text, argument)
         elif read_only is not None:
             raise ToolError("Only one -r/-w option may be given")
         else:
             read_only = letter == "r"
     if line.rest:
         raise BadUsage
-    table = _table(text)
+    table = _table(text or "")
     backend, node = exerciser.backend, exerciser.backend.node
     if "read-only" in table:
         if read_only is not None:

@@ -40,7 +40,7 @@ async def write(exerciser: Exerciser, line: Invocation) -> None:
     data = Buffers()
     if "z" not in flags:
         misaligned = exerciser.misaligned
-        view = from_file(length, path, misaligned) if "s" in flags else filled(length, pattern, misaligned)
+        view = await from_file(length, path, misaligned) if "s" in flags else filled(length, pattern, misaligned)
         data = Buffers.of(view)
     began = monotonic_ns()
     with failing("write"):

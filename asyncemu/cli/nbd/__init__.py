@@ -3,7 +3,8 @@
 
 program.py       which of the things that it does    command_line.py  from words to settings
 serving.py       the server                          exported.py      the image that it offers
-daemon.py        processes, and what they inherit    listing.py       ``--list``
+whole_sectors.py what ends within a sector           listing.py       ``--list``
+daemon.py        processes, and what they inherit
 tls.py           credentials and who may come        usage.py         ``--help``
 """
 

@@ -204,12 +204,17 @@ def _load_snapshot(settings: Settings, argument: str) -> None:
     if not argument.startswith("snapshot."):
         settings.load_snapshot = argument
         return
-    from asyncemu.cli.tools.option_strings import split_options
+    from asyncemu.cli.tools.option_strings import BadOptions, split_options, warn_of_short_forms
 
+    failed = f"Failed in parsing snapshot param `{argument}'"
+    try:
+        warn_of_short_forms(argument)
+    except BadOptions as error:
+        raise ToolError(*error.messages, failed) from error
     found = {"snapshot.id": "", "snapshot.name": ""}
     for key, value in split_options(argument):
         if key not in found:
-            raise ToolError(f"Invalid parameter '{key}'", f"Failed in parsing snapshot param `{argument}'")
+            raise ToolError(f"Invalid parameter '{key}'", failed)
         found[key] = value
     settings.load_snapshot = found["snapshot.id"], found["snapshot.name"]
 

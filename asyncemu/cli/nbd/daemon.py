@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Final
 from asyncemu.cli.tools.failure import ToolError
 
 if TYPE_CHECKING:
+    from aiofiles.threadpool.binary import AsyncBufferedIOBase
+
     from asyncemu.cli.nbd.settings import Settings
 
 #: sd_listen_fds(3): the first descriptor that a service manager passes on.
@@ -108,23 +110,35 @@ def started(settings: Settings) -> None:
         os.dup2(1, 2)
 
 
-def write_pid_file(path: str) -> None:
-    """Our process's number, in a file that is locked while we live. ToolError."""
+async def write_pid_file(path: str) -> AsyncBufferedIOBase:
+    """Our process's number, in a file that is locked while what is returned is open. ToolError.
+
+    Clients are there already: they must not wait for a slow file system.
+    """
+    import aiofiles
+
     try:
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        # Its buffer has one line: what is written goes to the file with the flush.
+        file = await aiofiles.open(path, "wb", opener=_open_pid_file)
     except OSError as error:
         raise ToolError(f"Could not create '{path}': {os.strerror(error.errno or 0)}") from error
     try:
-        fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        os.ftruncate(fd, 0)
-        os.write(fd, b"%d\n" % os.getpid())
+        fcntl.lockf(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+        await file.truncate(0)
+        await file.write(b"%d\n" % os.getpid())
+        await file.flush()
     except BlockingIOError as error:
-        os.close(fd)
+        await file.close()
         raise ToolError(f"Cannot lock pid file: {os.strerror(error.errno or 0)}") from error
     except OSError as error:
-        os.close(fd)
+        await file.close()
         raise ToolError(f"Failed to write pid file: {os.strerror(error.errno or 0)}") from error
-    # It stays open, as the lock goes with the descriptor; and stays behind, as qemu-nbd's.
+    return file
+
+
+def _open_pid_file(path: str, flags: int) -> int:
+    """Not emptied: it may be another process's."""
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
 
 # ---- SELinux

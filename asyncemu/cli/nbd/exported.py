@@ -6,8 +6,9 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING, Any
 
-from asyncemu.cli.tools.failure import ToolError, errno_of, in_qemus_words
+from asyncemu.cli.tools.failure import ToolError, errno_of, hint_of, in_qemus_words
 from asyncemu.cli.tools.opening import ImageArgument, open_image
+from asyncemu.cli.tools.option_strings import BadOptions
 from asyncemu.errors import AsyncemuError
 
 if TYPE_CHECKING:
@@ -47,9 +48,12 @@ async def _open(session: ToolSession, settings: Settings) -> BlockNode:
             image = await open_overlay(session, argument)
         else:
             image = await open_image(session, argument)
+    except BadOptions:
+        raise
     except (AsyncemuError, OSError) as error:
         cause = error.__cause__ if isinstance(error, ToolError) and error.__cause__ is not None else error
-        raise ToolError(f"Failed to blk_new_open '{text}': {in_qemus_words(cause)}") from error
+        problem = f"Failed to blk_new_open '{text}': {in_qemus_words(cause)}"
+        raise ToolError(problem, hint=hint_of(cause)) from error
     node = image.node
     # The export holds the node itself, with what clients may do.
     await image.backend.remove()

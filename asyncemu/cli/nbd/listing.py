@@ -5,9 +5,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from asyncemu.block.nbd.address import connect
-from asyncemu.block.nbd.channel import Channel, SocketChannel, receive_some, send_all
 from asyncemu.block.nbd.client_negotiation import ClientNegotiation, DescribedExport, Refused
+from asyncemu.block.nbd.connecting import Server, negotiate
 from asyncemu.cli.nbd.serving import address_of
 from asyncemu.cli.nbd.settings import Settings
 from asyncemu.cli.tools.failure import ToolError
@@ -15,9 +14,6 @@ from asyncemu.cli.tools.runner import ToolSession, run_tool
 
 if TYPE_CHECKING:
     from asyncemu.block.nbd.tls import TlsCredentials
-
-#: Bytes received at once.
-_RECEIVE_SIZE: Final = 16 << 10
 
 #: Names of transmission flags, by bit; bit 0 says that there are any. Spec: proto.md, "Transmission flags".
 _FLAG_NAMES: Final = (
@@ -50,47 +46,15 @@ def list_exports(settings: Settings, credentials: TlsCredentials | None) -> int:
 
 
 async def _ask(settings: Settings, credentials: TlsCredentials | None) -> list[DescribedExport]:
-    channel: Channel = SocketChannel(await connect(address_of(settings)))
+    server = Server(address_of(settings), credentials, settings.tls_host_name or "")
     negotiation = ClientNegotiation("", listing=True, tls=credentials is not None)
     try:
-        while not negotiation.done:
-            while (request := negotiation.step()) is not None:
-                await send_all(channel, request)
-            if negotiation.starts_tls:
-                assert credentials is not None
-                channel = await _start_tls(settings, channel, credentials)
-                negotiation.tls_started()
-            elif not negotiation.done:
-                data = await receive_some(channel, _RECEIVE_SIZE)
-                if not data:
-                    raise negotiation.end()
-                negotiation.receive(data)
+        channel = await negotiate(server, negotiation)
     except Refused as error:
         raise ToolError(error.problem, hint=error.hint.removesuffix("\n")) from error
-    finally:
-        channel.close()
+    channel.close()
     assert negotiation.exports is not None
     return negotiation.exports
-
-
-async def _start_tls(settings: Settings, channel: Channel, credentials: TlsCredentials) -> Channel:
-    name = settings.tls_host_name
-    if name is None:
-        if settings.socket_path is not None:
-            raise ToolError("No hostname for certificate validation")
-        name = settings.interface or ""
-    import ssl
-
-    from asyncemu.block.nbd.tls_channel import start_tls
-
-    try:
-        return await start_tls(channel, credentials, name)
-    except ssl.SSLCertVerificationError as error:
-        if "Hostname mismatch" in error.verify_message or "IP address mismatch" in error.verify_message:
-            raise ToolError(f"Certificate does not match the hostname {name}") from error
-        raise ToolError(f"TLS handshake failed: {error.verify_message}") from error
-    except ssl.SSLError as error:
-        raise ToolError(f"TLS handshake failed: {error.reason or error}") from error
 
 
 def _lines(export: DescribedExport) -> list[str]:

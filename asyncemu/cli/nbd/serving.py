@@ -24,6 +24,7 @@ from asyncemu.cli.nbd.daemon import FIRST_ACTIVATED, socket_label, started, writ
 from asyncemu.cli.nbd.exported import open_exported
 from asyncemu.cli.nbd.settings import DEFAULT_PORT, Settings
 from asyncemu.cli.tools.failure import ToolError, in_qemus_words
+from asyncemu.cli.tools.opening import SECTOR
 from asyncemu.cli.tools.report import report
 from asyncemu.cli.tools.runner import ToolSession, run_tool
 from asyncemu.errors import ConfigError
@@ -67,7 +68,12 @@ async def _serve(session: ToolSession, settings: Settings, credentials: TlsCrede
     listeners = await _listen(settings, activated)
     try:
         node = await open_exported(session, settings)
-        backend = export_backend("", session.context, writable=not node.read_only)
+        if node.size % SECTOR:
+            from asyncemu.cli.nbd.whole_sectors import WholeSectors
+
+            backend: BlockBackend = WholeSectors("", session.context, writable=not node.read_only)
+        else:
+            backend = export_backend("", session.context, writable=not node.read_only)
         await backend.insert(node)
         if settings.cache_mode.writethrough:
             backend.write_flags = FUA
@@ -85,17 +91,21 @@ async def _serve(session: ToolSession, settings: Settings, credentials: TlsCrede
     server = NbdServer(
         session.context, max_connections=settings.shared, tls=credentials, report=report, on_client_closed=left
     )
+    pid_file = None
     try:
         server.add(export)
         for listener in listeners:
             server.listen_on(listener)
         if settings.pid_file is not None:
-            write_pid_file(settings.pid_file)
+            # It stays open, as the lock goes with it; and stays behind, as qemu-nbd's.
+            pid_file = await write_pid_file(settings.pid_file)
         started(settings)
         await ended.wait()
     finally:
         await server.close()
         await backend.remove()
+        if pid_file is not None:
+            await pid_file.close()
         if settings.socket_path is not None and not activated:
             _unlink(settings.socket_path)
     return 0

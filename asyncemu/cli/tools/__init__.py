@@ -6,7 +6,7 @@
     option_strings.py  ``a=b,c=d``, as QEMU's -o takes it           objects.py    ``--object``
     cache_modes.py     ``-t none`` and so on                        opening.py    from an argument to an open image
     failure.py         what ends a tool, and errors in QEMU's words report.py     lines on stderr
-    filenames.py       what an open image is called                 progress.py   ``-p`` and SIGUSR1
+    version.py         which release of QEMU's tools they are like  progress.py   ``-p`` and SIGUSR1
 
 Nothing here is imported before it is needed: a tool is to answer within a tenth of a second.
 """

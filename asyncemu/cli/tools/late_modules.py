@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Modules of the standard library that asyncio imports and a tool rarely needs, imported when they are first used.
 
-Why: ``ssl`` (OpenSSL has itself initialized), asyncio's use of it, and ``inspect`` (with ``ast`` and ``dis``) are a
-sixth of the time in which a tool starts, and most tools end without a look at them.
+Why: ``ssl`` (OpenSSL has itself initialized), ``inspect`` (with ``ast`` and ``dis``), ``linecache``, ``subprocess`` and
+parts of asyncio are a fifth of the time in which a tool starts, and most tools end without a look at them.
 
-``put_off`` puts a module object of each name into ``sys.modules`` that has nothing in it. The first access to an
-attribute that is not there runs the module's code in that same object. ``complete_asyncio`` follows when asyncio has
-been imported.
+``put_off`` has Python's import of each name make a module object that has nothing in it, but for a few values that
+other modules take from it while they are imported themselves. The first access to an attribute that is not there runs
+the module's code in that same object.
 
 - The object is the module from then on: there is never a second one, and who has it already has the whole.
 - A module that has been imported already is left alone.
@@ -15,6 +15,7 @@ been imported.
 - An exception of the code comes out of the access, and the next access tries again.
 - ``import name``, ``from package import name`` and ``package.name`` find the object; ``from name import attribute`` is
   an access.
+- What ``asyncio`` would have of its late parts (``asyncio.timeout``) it gets from them when it is asked.
 
 It is for the process of a tool only, which is nobody's library. The standard library has importlib.util.LazyLoader,
 whose import costs a third of what is saved, and which is not for several threads.
@@ -24,17 +25,44 @@ from __future__ import annotations
 
 import sys
 from _thread import RLock
+from collections.abc import Mapping, Sequence
 from importlib.machinery import ModuleSpec
 from types import ModuleType
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-#: In any order. asyncio.sslproto, because it accesses ssl while it is imported itself.
-_LATE: Final = ("ssl", "inspect", "asyncio.sslproto")
+if TYPE_CHECKING:
+    from importlib.abc import Loader
+else:
+    Loader = object  # importlib.abc takes long to import
+
+#: Parts of asyncio that nothing but ``asyncio`` itself imports. What is most often wanted of them comes first.
+_PARTS: Final = ("timeouts", "threads", "queues", "taskgroups", "runners", "streams", "subprocess")
+
+#: What each has before its code is run: what its importers take from it at once.
+_LATE: Final[Mapping[str, Mapping[str, object]]] = {
+    "ssl": {},
+    "inspect": {},
+    "textwrap": {},
+    "linecache": {},
+    # Default arguments in asyncio.base_events.
+    "subprocess": {"PIPE": -1, "STDOUT": -2, "DEVNULL": -3},
+    # It accesses ssl while it is imported itself.
+    "asyncio.sslproto": {},
+    "asyncio.staggered": {},
+    # asyncio adds them up.
+    **{f"asyncio.{part}": {"__all__": ()} for part in _PARTS},
+}
 
 _lock: Final = RLock()
 
 #: Those whose code is being run.
 _running: Final[set[str]] = set()
+
+
+def put_off() -> None:
+    """See above. Nothing is put off in a process that has asyncio already."""
+    if "asyncio" not in sys.modules:
+        sys.meta_path.insert(0, _Finder())
 
 
 class _LateModule(ModuleType):
@@ -43,50 +71,10 @@ class _LateModule(ModuleType):
     def __getattr__(self, name: str) -> object:
         """Called for what is not there."""
         with _lock:
-            if type(self) is _LateModule and self.__name__ not in _running:
+            # The import system asks each for __path__, which only packages have, and none of these is one.
+            if name != "__path__" and type(self) is _LateModule and self.__name__ not in _running:
                 _run(self)
         return self.__getattribute__(name)
-
-
-def put_off() -> None:
-    """See above. Nothing is put off in a process that has asyncio already."""
-    if "asyncio" not in sys.modules:
-        for name in _LATE:
-            if name not in sys.modules:
-                _put_off(name)
-
-
-def complete_asyncio() -> None:
-    """Let ``asyncio.sslproto`` be found as an attribute, which its own import would have made it."""
-    import asyncio
-
-    for name in _LATE:
-        package, _, own_name = name.rpartition(".")
-        if package == "asyncio" and not hasattr(asyncio, own_name):
-            setattr(asyncio, own_name, sys.modules[name])
-
-
-def _put_off(name: str) -> None:
-    package, _, _ = name.rpartition(".")
-    # Not imported for that: its own import is what is to find the module.
-    whole = _find(package, None) if package else None
-    spec = _find(name, whole.submodule_search_locations if whole is not None else None)
-    if spec is None or spec.loader is None:
-        return
-    module = _LateModule(name)
-    module.__spec__ = spec
-    module.__loader__ = spec.loader
-    module.__package__ = package
-    module.__file__ = spec.origin
-    sys.modules[name] = module
-
-
-def _find(name: str, path: list[str] | None) -> ModuleSpec | None:
-    for finder in sys.meta_path:
-        spec = finder.find_spec(name, path)
-        if spec is not None:
-            return spec
-    return None
 
 
 def _run(module: _LateModule) -> None:
@@ -99,3 +87,64 @@ def _run(module: _LateModule) -> None:
         module.__class__ = ModuleType  # type: ignore[assignment]  # nothing is missing any more
     finally:
         _running.discard(module.__name__)
+
+
+class _Finder:
+    """Stands before Python's own finders."""
+
+    def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
+        """As the import system asks for it; None: not for us."""
+        if name not in _LATE and name != "asyncio":
+            return None
+        for finder in sys.meta_path:
+            spec = None if finder is self else finder.find_spec(name, path, target)
+            if spec is not None:
+                if spec.loader is not None:
+                    spec.loader = _AsyncioLoader(spec.loader) if name == "asyncio" else _LateLoader(spec.loader)
+                return spec
+        return None
+
+
+class _Loader(Loader):
+    """In the place of the module's own."""
+
+    def __init__(self, whole: Loader) -> None:
+        self._whole = whole
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        """As the own loader does."""
+        return self._whole.create_module(spec)
+
+    def step_aside(self, module: ModuleType) -> None:
+        """The module is as its own loader has made it."""
+        assert module.__spec__ is not None
+        module.__spec__.loader = module.__loader__ = self._whole
+
+
+class _LateLoader(_Loader):
+    """Leaves the module empty."""
+
+    def exec_module(self, module: ModuleType) -> None:
+        self.step_aside(module)
+        vars(module).update(_LATE[module.__name__])
+        module.__class__ = _LateModule
+
+
+class _AsyncioLoader(_Loader):
+    """Lets asyncio have what its late parts have."""
+
+    def exec_module(self, module: ModuleType) -> None:
+        self.step_aside(module)
+        self._whole.exec_module(module)
+        vars(module)["__getattr__"] = _attribute_of_asyncio  # PEP 562
+
+
+def _attribute_of_asyncio(name: str) -> object:
+    if not name.startswith("_"):
+        for part in _PARTS:
+            module = sys.modules[f"asyncio.{part}"]
+            if hasattr(module, name) and name in module.__all__:
+                found: object = getattr(module, name)
+                vars(sys.modules["asyncio"])[name] = found
+                return found
+    raise AttributeError(f"module 'asyncio' has no attribute {name!r}")

@@ -33,12 +33,14 @@ _LONGEST_SECRET: Final = 1 << 20
 class UserObject:
     """One of them. ``properties`` have QEMU's keys; values are text, int or bool."""
 
-    __slots__ = ("identity", "kind", "properties")
+    __slots__ = ("data", "identity", "kind", "properties")
 
     def __init__(self, kind: str, identity: str, properties: Mapping[str, object]) -> None:
         self.kind = kind
         self.identity = identity
         self.properties = properties
+        #: What a ``secret`` holds, once it has been read.
+        self.data: bytes | None = None
 
     def text(self, key: str, default: str = "") -> str:
         """A property that is text."""
@@ -101,7 +103,14 @@ def object_help(text: str) -> bool:
 
 
 def secret(found: UserObject) -> bytes:
-    """What a ``secret`` holds. ToolError. An encrypted one (``keyid``) is refused: it would need AES."""
+    """What a ``secret`` holds; its file, which may be a pipe, is read once. ToolError."""
+    if found.data is None:
+        found.data = _read_secret(found)
+    return found.data
+
+
+def _read_secret(found: UserObject) -> bytes:
+    """An encrypted one (``keyid``) is refused: it would need AES."""
     has_data, has_file = "data" in found.properties, "file" in found.properties
     if has_data and has_file:
         raise ToolError("'file' and 'data' are mutually exclusive")

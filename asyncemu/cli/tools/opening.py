@@ -22,11 +22,11 @@ from asyncemu.block.flags import (
     STATUS_ZERO,
 )
 from asyncemu.block.node import BlockNode
+from asyncemu.block.node_filename import node_filename
 from asyncemu.block.open_mode import OpenMode
 from asyncemu.block.types import BlockStatus
 from asyncemu.cli.tools.cache_modes import WRITEBACK, CacheMode
 from asyncemu.cli.tools.failure import ToolError, hint_of, in_qemus_words
-from asyncemu.cli.tools.filenames import filename_of
 from asyncemu.cli.tools.report import complain
 from asyncemu.cli.tools.runner import ToolSession
 from asyncemu.errors import AsyncemuError, ConfigError
@@ -83,15 +83,16 @@ class Image:
     @property
     def filename(self) -> str:
         """What it is called in output."""
-        return filename_of(self.node)
+        return node_filename(self.node)
 
     async def read(self, offset: int, view: memoryview) -> None:
         """Fill ``view``; what the last sector has beyond the end is zero. BlockError."""
-        left = self.backend.size - offset
+        left = max(self.backend.size - offset, 0)
         if len(view) > left:
             view[left:] = bytes(len(view) - left)
             view = view[:left]
-        await self.backend.preadv(offset, Buffers((view,)))
+        if view:
+            await self.backend.preadv(offset, Buffers((view,)))
 
     async def block_status(self, offset: int, length: int) -> BlockStatus:
         """What the whole chain says of the first of ``length`` bytes. BlockError."""
@@ -102,11 +103,17 @@ class Image:
 
 
 async def open_image(session: ToolSession, argument: ImageArgument) -> Image:
-    """Open it. Raises ToolError with QEMU's message."""
+    """Open it. Raises ToolError with QEMU's message; BadOptions (option_strings.py) of what is no options at all."""
     if argument.image_opts and argument.format is not None:
         raise ToolError("--image-opts and --format are mutually exclusive")
+    if argument.image_opts:
+        from asyncemu.cli.tools.option_strings import warn_of_short_forms
+
+        warn_of_short_forms(argument.text, "file")
     try:
         node = await session.graph.add_table(image_table(argument), "image", argument.mode)
+        if getattr(node.driver, "probed", False) and not node.read_only:
+            warn_of_guess(node_filename(node))
         backend = BlockBackend("", session.context, *_permissions(argument))
         try:
             await backend.insert(node)
@@ -117,8 +124,6 @@ async def open_image(session: ToolSession, argument: ImageArgument) -> Image:
     except (AsyncemuError, OSError) as error:
         problem = f"Could not open '{argument.text}': {in_qemus_words(error)}"
         raise ToolError(problem, hint=hint_of(error)) from error
-    if getattr(node.driver, "probed", False) and not node.read_only:
-        warn_of_guess(filename_of(node))
     return Image(argument.text, backend, FUA if argument.cache.writethrough else 0)
 
 
@@ -164,12 +169,24 @@ def image_table(argument: ImageArgument) -> dict[str, Any]:
     }
     if argument.force_share:
         common["force-share"] = True
-    whole = {**common, **dict(argument.options), **table}
+    whole = {**common, **_merged(dict(argument.options), table)}
+    if whole.get("driver") == "":
+        raise ToolError("Unknown driver ''")
     if argument.aio:
         from asyncemu.cli.tools.node_modes import with_aio
 
         whole = with_aio(whole, argument.aio)
     return whole
+
+
+def _merged(options: dict[str, object], table: dict[str, Any]) -> dict[str, Any]:
+    """The options beside a name, and the table of what is called so. ToolError: both say which file it is."""
+    of_file, named = options.get("file"), table.get("file")
+    if not isinstance(of_file, Mapping) or not isinstance(named, Mapping):
+        return {**options, **table}
+    if "filename" in of_file:
+        raise ToolError("Can't specify 'file' and 'filename' options at the same time")
+    return {**options, **table, "file": {**named, **of_file}}
 
 
 def driver_class(name: str) -> type[BlockDriver[Any]]:

@@ -46,9 +46,6 @@ def prepare_process() -> None:
 
 def imported() -> None:
     """What a tool needs has been imported: collect garbage again, but never look at what there is now."""
-    from asyncemu.cli.tools.late_modules import complete_asyncio
-
-    complete_asyncio()
     if not gc.isenabled():
         gc.freeze()
         gc.enable()

@@ -14,12 +14,14 @@ import signal
 import struct
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from asyncemu.cli.img import main
+from tests.cli.holding import held
 
 KIB = 1 << 10
 MIB = 1 << 20
@@ -76,6 +78,14 @@ class Tools:
     def both(self, *words: str) -> tuple[Result, Result]:
         """Run both, ours first."""
         return self.ours(*words), self.theirs(*words)
+
+    @contextmanager
+    def in_use(self, name: str) -> Iterator[None]:
+        """Another process holds the file, of both, and lets nobody else write to it or resize it."""
+        with ExitStack() as stack:
+            for directory in (self.our_directory, self.their_directory):
+                stack.enter_context(held(directory / name))
+            yield
 
     def different_files(self) -> list[str]:
         """Names of files that are not the same, byte for byte, or that only one of them has."""

@@ -36,3 +36,10 @@ def test_image_with_bitmaps_is_written_without_harm(tools: Tools) -> None:
     assert tools.theirs("convert", "-n", "-O", "qcow2", "raw", "bitmaps.qcow2").status == 0
     assert tools.same_contents("bitmaps.qcow2")
     assert tools.is_clean("bitmaps.qcow2")
+
+
+def test_snapshot_is_not_applied_under_bitmaps(tools: Tools) -> None:
+    tools.take("bitmaps.qcow2")
+    ours, theirs = tools.both("snapshot", "-a", "s1", "bitmaps.qcow2")
+    assert ours == theirs
+    assert ours.errors == "qemu-img: Could not apply snapshot 's1': Device has active dirty bitmaps\n"

@@ -70,6 +70,30 @@ COMMANDS = {
         : info ''
         : info .
     """,
+    "options": """
+        base.qcow2: info --image-opts driver=qcow2,file.filename=base.qcow2,lazy-refcounts
+        base.qcow2: check --image-opts driver=qcow2,file.filename=base.qcow2,nolazy-refcounts
+        base.qcow2: info --image-opts id=1x,driver=qcow2,file.filename=base.qcow2
+        base.qcow2: info --image-opts id=x,driver=qcow2,file.filename=base.qcow2
+        base.qcow2: info --image-opts driver=,file.filename=base.qcow2
+        raw: compare --image-opts driver=raw,file.filename=raw,nocache.direct driver=raw,file.filename=raw,cache.direct
+        snapshots.qcow2: convert -l snapshot.id,snapshot.name snapshots.qcow2 o
+        snapshots.qcow2: convert -l snapshot.name=s1,foo snapshots.qcow2 o
+        snapshots.qcow2: convert -l snapshot.id=1,id=1x snapshots.qcow2 o
+        snapshots.qcow2: measure -l snapshot.name -O raw snapshots.qcow2
+        : create -f qcow2 -o id=1x,nofoo new 1M
+        : create -f qcow2 -o lazy_refcounts,foo new 1M
+        : create -f qcow2 nbd:x 1M
+        : create nbd:// 1M
+        raw: convert -O qcow2 raw nbd:x
+        base.qcow2: amend -o encrypt.foo=1 base.qcow2
+        base.qcow2: amend -o encrypt.state=active base.qcow2
+        base.qcow2: amend -o help base.qcow2
+        odd: measure -O raw odd
+        odd: dd if=odd of=odd bs=7 skip=100
+        raw: snapshot -a s1 raw
+        raw: rebase -b missing raw
+    """,
     "map": """
         base.qcow2: map base.qcow2
         base.qcow2: map --output=json base.qcow2

@@ -8,12 +8,15 @@ import os
 import re
 import shutil
 import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from asyncemu.cli.io import main
+from tests.cli.holding import held
 
 _TIME = re.compile(r"; (?:[\d:]+:)?[\d.]+(?: sec)? \([^)]*/sec and [\d.]+ ops/sec\)")
 _MACHINE_TIME = re.compile(r"^(\d+,\d+),[\d:.]+,[\d.]+,[\d.]+$", re.MULTILINE)
@@ -92,6 +95,14 @@ class Exercise:
     def commands(self, *commands: str, image: tuple[str, ...] = ("-f", "raw", "disk.raw")) -> tuple[Result, Result]:
         """Run both with these ``-c``."""
         return self.both(*image, *(word for command in commands for word in ("-c", command)))
+
+    @contextmanager
+    def in_use(self, name: str) -> Iterator[None]:
+        """Another process holds the file, of both, and lets nobody else write to it or resize it."""
+        with ExitStack() as stack:
+            for directory in (self.our_directory, self.their_directory):
+                stack.enter_context(held(directory / name))
+            yield
 
     def same_images(self, name: str) -> bool:
         """Do both images hold the same data?"""

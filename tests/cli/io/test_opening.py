@@ -10,6 +10,15 @@ from tests.cli.io.conftest import Exercise
 JSON = 'json:{"driver":"raw","file":{"driver":"file","filename":"disk.raw"}}'
 
 WHOLE_PROGRAM = [
+    ("--image-opts", "driver=raw,file.filename=disk.raw,nocache.direct", "-c", "length"),
+    ("--image-opts", "id=1x,driver=raw,file.filename=disk.raw", "-c", "length"),
+    ("-c", "open -o id=x disk.raw"),
+    ("-c", "open -o driver=raw -o nofoo disk.raw"),
+    ("-c", "open -o driver=raw,no disk.raw"),
+    ("-c", "open -o file.filename=disk.raw,driver=raw disk.raw"),
+    ("-c", "open -o file.foo=x,driver=raw disk.raw"),
+    ("-f", "raw", "disk.raw", "-c", "reopen -o id=x"),
+    ("-f", "raw", "disk.raw", "-c", "reopen -o foo=x -o discard=unmap"),
     ("disk.raw", "-c", "length"),
     ("-r", "disk.raw", "-c", "length"),
     ("-f", "raw", "missing", "-c", "length"),
@@ -151,3 +160,13 @@ def test_copy_on_read_keeps_what_was_read(qcow2: Exercise) -> None:
     ours, theirs = qcow2.commands("read -P 0xcd 64k 4k", "map", image=("-C", "top.qcow2"))
     assert "64 KiB (0x10000) bytes     allocated at offset 64 KiB" in ours.output
     assert ours == theirs
+
+
+@pytest.mark.parametrize(
+    "words", [("disk.raw",), ("-c", "open disk.raw"), ("-c", "open -o driver=raw disk.raw")], ids=" ".join
+)
+def test_image_in_use_is_refused_with_the_hint(raw: Exercise, words: tuple[str, ...]) -> None:
+    with raw.in_use("disk.raw"):
+        ours, theirs = raw.both("-c", "length", *words)
+    assert ours == theirs
+    assert "Is another process using the image [disk.raw]?\n" in ours.errors

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli.holding import held
 from tests.cli.nbd.conftest import qemu_nbd, refused
 
 REFUSED = [
@@ -74,6 +75,11 @@ def test_refused_as_qemu_nbd(words: tuple[str, ...], tmp_path: Path, monkeypatch
 
 
 BAD_IMAGES = [
+    ("-f", "qcow2", "-l", "snapshot.id,snapshot.name", "disk.qcow2"),
+    ("-f", "qcow2", "-l", "snapshot.id=1,foo", "disk.qcow2"),
+    ("-f", "qcow2", "-l", "snapshot.id=1,id=1x", "disk.qcow2"),
+    ("--image-opts", "driver=raw,file.filename=missing,noread-only"),
+    ("--image-opts", "driver=raw,file.filename=missing,id=1x"),
     ("-f", "raw", "missing"),
     ("-f", "bogus", "disk.raw"),
     ("-f", "qcow2", "disk.raw"),
@@ -105,6 +111,16 @@ def test_bad_images_as_qemu_nbd(words: tuple[str, ...], tmp_path: Path, monkeypa
     run("qemu-img", "snapshot", "-c", "snap", "disk.qcow2")
     with_socket = ("-k", str(tmp_path / "socket"), *words)
     assert refused(monkeypatch, *with_socket) == qemu_nbd(*with_socket)
+
+
+def test_image_in_use_is_refused_with_the_hint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("disk.raw").write_bytes(bytes(1 << 20))
+    words = ("-k", str(tmp_path / "socket"), "-f", "raw", "disk.raw")
+    with held(tmp_path / "disk.raw"):
+        ours = refused(monkeypatch, *words)
+        assert ours == qemu_nbd(*words)
+    assert ours.errors.endswith("Is another process using the image [disk.raw]?\n")
 
 
 ADDRESSES = [

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.cli.io.conftest import without_times
 from tests.cli.nbd.conftest import OURS, THEIRS, Servers, run
 
 
@@ -209,3 +210,26 @@ def test_libnbd_sees_where_data_are(servers: Servers, tmp_path: Path) -> None:
         ("qemu:allocation-depth", [65536, 0, 65536, 1, 917504, 0]),
     ]
     assert server.wait() == 0
+
+
+@pytest.mark.parametrize("words", [("-f", "raw", "odd"), ("-r", "odd"), ("-A", "-f", "raw", "odd")], ids=" ".join)
+def test_disk_that_ends_within_a_sector_is_offered_as_by_qemu_nbd(
+    servers: Servers, words: tuple[str, ...], tmp_path: Path
+) -> None:
+    (tmp_path / "odd").write_bytes(b"x" * 1537)
+    found = []
+    for program in (OURS, THEIRS):
+        server = servers.start("-t", *words, program=program)
+        reads = ("-c", "read -v 1520 32", "-c", "read 2040 16", "-c", "length")
+        qemu_io = run("qemu-io", "-r", "-f", "raw", *reads, server.uri, status=1)
+        found.append((information(server.uri), run("nbdinfo", "--map", server.uri), without_times(qemu_io)))
+        server.stop()
+    assert found[0] == found[1]
+
+
+def test_write_behind_the_end_of_a_file_makes_its_last_sector_longer(servers: Servers, tmp_path: Path) -> None:
+    (tmp_path / "odd").write_bytes(b"x" * 1000)
+    server = servers.start("-f", "raw", "odd")
+    run("qemu-io", "-f", "raw", "-c", "write -P 0x79 990 20", server.uri)
+    assert server.wait() == 0
+    assert (tmp_path / "odd").read_bytes() == b"x" * 990 + b"y" * 20

@@ -9,19 +9,14 @@ import sys
 
 def run(code: str) -> str:
     """What ``code`` prints in a process that has put modules off."""
-    start = (
-        "from asyncemu.cli.tools.late_modules import complete_asyncio, put_off\n"
-        "put_off()\n"
-        "import asyncio, sys, threading\n"
-        "complete_asyncio()\n"
-    )
+    start = "from asyncemu.cli.tools.late_modules import put_off\nput_off()\nimport asyncio, sys, threading\n"
     found = subprocess.run([sys.executable, "-c", start + code], capture_output=True, text=True, check=True)
     return found.stdout.strip()
 
 
 def test_modules_wait_until_they_are_used() -> None:
     code = (
-        "before = {'_ssl', 'ast'} & set(sys.modules)\n"
+        "before = {'_ssl', 'ast', 'tokenize', '_posixsubprocess'} & set(sys.modules)\n"
         "import inspect, ssl\n"
         "untouched = {'_ssl', 'ast'} & set(sys.modules)\n"
         "print(before, untouched, inspect.isfunction(print), ssl.SSLContext.__name__, ssl is sys.modules['ssl'])\n"
@@ -60,3 +55,50 @@ def test_failed_import_is_tried_again() -> None:
         "print(ssl.SSLContext.__name__)"
     )
     assert run(code).splitlines() == ["failed", "SSLContext"]
+
+
+def test_parts_of_asyncio_are_found_in_it() -> None:
+    code = (
+        "names = ('queues', 'runners', 'streams', 'subprocess', 'taskgroups', 'threads', 'timeouts')\n"
+        "print([name for name in names if type(sys.modules[f'asyncio.{name}']) is type(sys)])\n"
+        "print(asyncio.timeout.__module__, asyncio.Queue is asyncio.queues.Queue, hasattr(asyncio, 'nothing'))\n"
+        "from asyncio import to_thread, TaskGroup\n"
+        "print(asyncio.run(to_thread(len, 'four')))"
+    )
+    assert run(code).splitlines() == ["[]", "asyncio.timeouts True False", "4"]
+
+
+def test_processes_are_run_by_asyncio_and_without() -> None:
+    code = (
+        "import subprocess\n"
+        "print(subprocess.run(['echo', 'one'], stdout=subprocess.PIPE, text=True).stdout.strip())\n"
+        "async def main():\n"
+        "    process = await asyncio.create_subprocess_exec('echo', 'two', stdout=subprocess.PIPE)\n"
+        "    print((await process.communicate())[0])\n"
+        "asyncio.run(main())\n"
+        "print(asyncio.subprocess.PIPE, subprocess.PIPE, subprocess.STDOUT, subprocess.DEVNULL)"
+    )
+    assert run(code).splitlines() == ["one", "b'two\\n'", "-1 -1 -2 -3"]
+
+
+def test_values_that_are_there_early_are_those_of_the_module() -> None:
+    code = (
+        "import subprocess\n"
+        "early = subprocess.PIPE, subprocess.STDOUT, subprocess.DEVNULL\n"
+        "subprocess.Popen\n"
+        "print(early == (subprocess.PIPE, subprocess.STDOUT, subprocess.DEVNULL), subprocess.__spec__.loader)"
+    )
+    printed = run(code)
+    assert printed.startswith("True ")
+    assert "late_modules" not in printed
+
+
+def test_traceback_of_an_error_is_whole() -> None:
+    code = (
+        "import logging\n"
+        "logging.basicConfig(stream=sys.stdout, format='%(message)s')\n"
+        "try:\n    1 / 0\nexcept ZeroDivisionError:\n    logging.exception('said')"
+    )
+    lines = run(code).splitlines()
+    assert lines[:2] == ["said", "Traceback (most recent call last):"]
+    assert lines[-1] == "ZeroDivisionError: division by zero"
