@@ -74,6 +74,14 @@ class Mismatch(Exception):
         super().__init__(expected)
 
 
+class NotAChoice(Mismatch):
+    """The value is none of a few."""
+
+    def __init__(self, choices: Sequence[object], remedy: str) -> None:
+        self.remedy = remedy
+        super().__init__(" or ".join(map(repr, choices)))
+
+
 #: Makes the option's value of what a user wrote. Raises Mismatch or ConfigError.
 Converter = Callable[[object, Place], object]
 
@@ -94,6 +102,9 @@ def converted(converter: Converter, value: object, place: Place) -> object:
     """``converter``'s result. Raises ConfigError, whatever is wrong."""
     try:
         return converter(value, place)
+    except NotAChoice as mismatch:
+        problem = f"{shown(value)} is not one of its values"
+        raise OptionError(place, "choice", problem, mismatch.remedy, value=value) from None
     except Mismatch as mismatch:
         expected = mismatch.expected
         problem, _, remedy = mismatch.problem.partition("; ")
@@ -247,8 +258,7 @@ def _literal(values: Sequence[object]) -> Converter:
         for each in values:
             if (type(value) is type(each) and value == each) or (isinstance(value, str) and value == str(each)):
                 return each
-        remedy = nearest(str(value)[:60], [str(each) for each in values])
-        raise OptionError(place, "choice", f"{shown(value)} is not one of its values", remedy, value=value)
+        raise NotAChoice(values, nearest(str(value)[:60], [str(each) for each in values]))
 
     return convert
 

@@ -28,11 +28,18 @@ IDENTITY_KEY = {
     "blockdev": "node-name",
     "chardev": "id",
     "netdev": "id",
+    "netfilter": "id",
     "device": "id",
 }
 
 #: The key that names the class, per table; QEMU's names.
-DRIVER_KEY = {"blockdev": "driver", "chardev": "backend", "netdev": "type", "device": "driver"}
+DRIVER_KEY = {
+    "blockdev": "driver",
+    "chardev": "backend",
+    "netdev": "type",
+    "netfilter": "type",
+    "device": "driver",
+}
 
 
 #: Names of objects, as QEMU has them: none looks like a number or like a name that the runtime made up ("#block001").

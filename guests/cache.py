@@ -31,7 +31,7 @@ class Manifest:
     groups: dict[str, list[str]]
     """Module group -> modules in load order."""
     blockbench: bool
-    """Whether the initrd has it: it takes a cross compiler."""
+    """Whether the initrd has it, and our other programs: they take a cross compiler."""
     fetch_key: str
     """Says what was asked of Debian; another key means fetch again."""
     build_key: str

@@ -88,7 +88,9 @@ def _build_key() -> str:
     folder = Path(__file__).parent
     parts = [
         initramfs.INIT,
-        programs.BLOCKBENCH_SOURCE,
+        initramfs.UDHCPC_SCRIPT,
+        programs.HEADER,
+        *programs.SOURCES.values(),
         *(folder / f"{m}.py" for m in ("initramfs", "newc", "programs")),
     ]
     return hashlib.sha256(b"".join(hashlib.sha256(part.read_bytes()).digest() for part in parts)).hexdigest()
@@ -105,14 +107,14 @@ def _fill(directory: Path, work: Path, suites: Sequence[str], fetch_key: str, bu
         suite, packages, extracted = _fetch(work, suites)
         release, groups = _collect(extracted, staged)
         parts, files = staged, {}
-    blockbench = _build_blockbench(work)
-    (staged / _INITRD).write_bytes(_pack_initrd(parts, groups, blockbench))
+    built = _build_programs(work)
+    (staged / _INITRD).write_bytes(_pack_initrd(parts, groups, built))
     if not _has_disk(directory):
         disk.build(staged / _DISK)
     elif _DISK not in files:
         files = {_DISK: cache.describe_file(directory / _DISK)}
     files = files | cache.describe(staged)
-    manifest = cache.Manifest(suite, packages, release, groups, blockbench is not None, fetch_key, build_key, files)
+    manifest = cache.Manifest(suite, packages, release, groups, bool(built), fetch_key, build_key, files)
     cache.publish(staged, directory, manifest)
 
 
@@ -173,19 +175,20 @@ def _collect(extracted: Path, staged: Path) -> tuple[str, dict[str, list[str]]]:
     return trees[0].name, groups
 
 
-def _build_blockbench(work: Path) -> bytes | None:
+def _build_programs(work: Path) -> dict[str, bytes]:
+    """Our own programs by name; none without a compiler."""
     if not programs.have_compiler():
         _note(f"{programs.COMPILER} not found: session=blockbench will not work (package gcc-riscv64-linux-gnu)")
-        return None
-    program = work / "blockbench"
-    programs.build_blockbench(program)
-    return program.read_bytes()
+        return {}
+    for name in programs.SOURCES:
+        programs.build(name, work / name)
+    return {name: (work / name).read_bytes() for name in programs.SOURCES}
 
 
-def _pack_initrd(parts: Path, groups: Mapping[str, Sequence[str]], blockbench: bytes | None) -> bytes:
+def _pack_initrd(parts: Path, groups: Mapping[str, Sequence[str]], built: Mapping[str, bytes]) -> bytes:
     names = dict.fromkeys(name for group in groups.values() for name in group)
     modules = {name: (parts / "modules" / f"{name}.ko").read_bytes() for name in names}
-    return initramfs.build((parts / "busybox").read_bytes(), modules, groups, blockbench)
+    return initramfs.build((parts / "busybox").read_bytes(), modules, groups, built)
 
 
 def _note(text: str) -> None:

@@ -55,6 +55,12 @@ class Wide(Base):
     type_: str = ""
 
 
+class Choosing(PlainOptions):
+    """A Literal among other types."""
+
+    choice: Literal["all", "none"] | int | Inner | None = None
+
+
 class Outer(Options):
     """A pydantic model with plain options in it."""
 
@@ -70,6 +76,20 @@ def mistake(**table: object) -> str:
     with pytest.raises(ConfigError) as raised:
         parsed(**table)
     return str(raised.value)
+
+
+# ---- a Literal among others
+
+
+@pytest.mark.parametrize(("value", "made"), [("none", "none"), ("7", 7), ({"depth": 2}, Inner(depth=2)), (None, None)])
+def test_literal_of_a_union_leaves_other_values_to_the_other_types(value: object, made: object) -> None:
+    assert Choosing.parse({"choice": value}, "here").choice == made
+
+
+def test_literal_of_a_union_is_named_where_nothing_fits() -> None:
+    with pytest.raises(ConfigError) as raised:
+        Choosing.parse({"choice": "some"}, "here")
+    assert str(raised.value) == "here.choice: must be 'all' or 'none' or a whole number or a table, not 'some'"
 
 
 # ---- classes and instances

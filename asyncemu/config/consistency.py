@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from asyncemu.config.blockdevs import nested_blockdevs
+from asyncemu.config.networks import link_errors, netfilter_errors
 from asyncemu.devices import MmioDevice
 from asyncemu.errors import ConfigError
 from asyncemu.machine import MachineOptions
-from asyncemu.machine.iothreads import IOThreadEntry, home_conflicts
+from asyncemu.machine.homes import Homes, Users
+from asyncemu.machine.iothreads import IOThreadEntry
 from asyncemu.machine.references import references
 from asyncemu.machine.throttle_groups import ThrottleGroupEntry
 from asyncemu.machine.virt import VIRTIO_SLOTS
@@ -54,15 +56,17 @@ def consistency_errors(
     complete = {kind: None not in entries for kind, entries in configured.items()}
     complete["iothread"] = None not in iothreads
     complete["blockdev"] = complete["blockdev"] and isinstance(blockdev_tables, list)
-    for path, kind, name in _all_references(machine, configured["device"]):
+    for path, kind, name in _all_references(machine, configured):
         if name not in names[kind] and complete[kind]:
             known = [each for each in names[kind] if each]
             errors.append(ConfigError(path, f"no {kind} is named {name!r}", nearest(name, known)))
     errors += _stdio_errors(configured["chardev"])
     errors += _sharing_errors(machine, configured)
     errors += _bus_errors(configured["device"])
-    errors += home_conflicts(configured["device"], machine.serial if machine is not None else "")
-    return errors
+    errors += link_errors(configured["device"], configured["netdev"])
+    errors += netfilter_errors(configured["netdev"], configured["netfilter"])
+    serial = machine.serial if machine is not None else ""
+    return errors + Homes(Users(configured["device"], configured["netdev"], configured["netfilter"], serial)).conflicts
 
 
 def _identity_errors(
@@ -79,20 +83,22 @@ def _identity_errors(
 
 
 def _needed_names(configured: Mapping[str, Sequence[Configured | None]]) -> Iterator[ConfigError]:
-    for kind in ("chardev", "blockdev"):
+    for kind in ("chardev", "netdev", "netfilter", "blockdev"):
         for index, entry in enumerate(configured[kind]):
             if entry is not None and not entry.identity:
-                yield ConfigError(
-                    f"{kind}[{index}].{IDENTITY_KEY[kind]}", "is missing", "name it, so that a device can refer to it"
-                )
+                remedy = "name it" if kind == "netfilter" else "name it, so that a device can refer to it"
+                yield ConfigError(f"{kind}[{index}].{IDENTITY_KEY[kind]}", "is missing", remedy)
 
 
 def _all_references(
-    machine: MachineOptions | None, devices: Sequence[Configured | None]
+    machine: MachineOptions | None, configured: Mapping[str, Sequence[Configured | None]]
 ) -> Iterator[tuple[str, str, str]]:
-    """(TOML path, table, name) of each reference."""
+    """(TOML path, table, name) of each reference but those of block nodes."""
     users: list[tuple[AnyOptions, str]] = [
-        (device.options, f"device[{index}]") for index, device in enumerate(devices) if device is not None
+        (entry.options, f"{kind}[{index}]")
+        for kind in ("device", "netdev", "netfilter")
+        for index, entry in enumerate(configured[kind])
+        if entry is not None
     ]
     if machine is not None:
         users.append((machine, "machine"))
@@ -122,7 +128,7 @@ def _sharing_errors(
         if chardev is not None and _is_single(chardev)
     }
     users: dict[str, str] = {}
-    for path, kind, name in _all_references(machine, configured["device"]):
+    for path, kind, name in _all_references(machine, configured):
         if kind != "chardev" or name not in single:
             continue
         first = users.setdefault(name, path)

@@ -22,7 +22,7 @@ from asyncemu.spelling import nearest
 ResultT = TypeVar("ResultT")
 
 #: Tables of vm.toml; all but [machine] may be there several times.
-LISTS: Final = ("chardev", "blockdev", "device")
+LISTS: Final = ("chardev", "netdev", "netfilter", "blockdev", "device")
 #: All but [machine].
 TABLES: Final = (*LISTS, "iothread", "throttle-group")
 
@@ -84,10 +84,21 @@ def check(tables: Mapping[str, Any], directory: Path) -> VmConfig:
     if errors:
         raise ConfigErrors(errors)
     assert machine is not None  # or there would be an error
-    chardevs, blockdevs, devices = ([each for each in configured[kind] if each is not None] for kind in LISTS)
+    parts = {kind: [each for each in configured[kind] if each is not None] for kind in LISTS}
     parameters = {entry.identity: entry.options.parameters() for entry in iothreads if entry is not None}
     limits = {entry.identity: entry.config for entry in groups if entry is not None}
-    return VmConfig(machine, parameters, limits, chardevs, blockdevs, tables.get("blockdev", []), devices, directory)
+    return VmConfig(
+        machine,
+        parameters,
+        limits,
+        chardevs=parts["chardev"],
+        netdevs=parts["netdev"],
+        netfilters=parts["netfilter"],
+        blockdevs=parts["blockdev"],
+        blockdev_tables=tables.get("blockdev", []),
+        devices=parts["device"],
+        directory=directory,
+    )
 
 
 def _entries(

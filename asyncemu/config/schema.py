@@ -25,7 +25,7 @@ DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 _BY_PATH: Final = "plugin"
 
 
-def vm_schema(kinds: tuple[str, ...] = ("chardev", "blockdev", "device")) -> dict[str, Any]:
+def vm_schema(kinds: tuple[str, ...] = ("chardev", "netdev", "netfilter", "blockdev", "device")) -> dict[str, Any]:
     """The schema; knows the plug-ins that are imported (``plugins.load_all``)."""
     definitions: dict[str, Any] = {}
     properties = {"machine": _options_schema(MachineOptions, "machine", definitions)}
@@ -100,7 +100,7 @@ def _identity(kind: str) -> dict[str, Any]:
 
 def _required_identity(kind: str) -> list[str]:
     """Nobody refers to a device; a block node inside of another needs no name either."""
-    return [IDENTITY_KEY[kind]] if kind == "chardev" else []
+    return [IDENTITY_KEY[kind]] if kind in ("chardev", "netdev", "netfilter") else []
 
 
 def _options_schema(options_type: type[AnyOptions], prefix: str, definitions: dict[str, Any]) -> dict[str, Any]:

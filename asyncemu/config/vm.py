@@ -24,6 +24,8 @@ class VmConfig:
     #: Their limits, by id.
     throttle_groups: Mapping[str, ThrottleConfig]
     chardevs: Sequence[Configured]
+    netdevs: Sequence[Configured]
+    netfilters: Sequence[Configured]
     blockdevs: Sequence[Configured]
     #: ``blockdevs`` as they were written: the block graph makes nodes of nested tables when it opens them.
     blockdev_tables: Sequence[Mapping[str, Any]]
@@ -39,6 +41,8 @@ class VmConfig:
             iothreads=self.iothreads,
             throttle_groups=self.throttle_groups,
             chardevs=self.chardevs,
+            netdevs=self.netdevs,
+            netfilters=self.netfilters,
             blockdevs=self.blockdev_tables,
             devices=self.devices,
             directory=self.directory,

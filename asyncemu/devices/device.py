@@ -13,12 +13,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol, TypeVar
 
 from asyncemu import coroutines
 from asyncemu.loop import AioContext, Clocks, HasHome, PostedQueue, any_thread, home
 from asyncemu.memory import AddressSpace
+from asyncemu.net.mac import MacAddresses
 from asyncemu.options import Options
 from asyncemu.plugins import Plugin
 
@@ -51,6 +52,8 @@ class Environment:
     platform: Platform
     #: ``lookup("chardev", id)`` and the like: an object that an option deep inside the device's own refers to.
     lookup: Callable[[str, str], Any]
+    #: Ethernet addresses of the machine's devices.
+    mac_addresses: MacAddresses = field(default_factory=MacAddresses)
 
 
 class Device(Plugin[OptionsT], HasHome):

@@ -25,7 +25,8 @@ from asyncemu.devices import Device, Environment
 from asyncemu.errors import AsyncemuError, ConfigError
 from asyncemu.loop import AioContext, Clocks, IOThread, IOThreadParameters, SteppedSource, any_thread, home
 from asyncemu.machine import boot
-from asyncemu.machine.iothreads import chardev_homes, home_of
+from asyncemu.machine.homes import Homes, Users, home_of
+from asyncemu.machine.networks import Networks
 from asyncemu.machine.options import MachineOptions
 from asyncemu.machine.references import resolve
 from asyncemu.machine.virt import Virt
@@ -78,6 +79,8 @@ class Machine:
         iothreads: Mapping[str, IOThreadParameters] | None = None,
         throttle_groups: Mapping[str, ThrottleConfig] | None = None,
         chardevs: Sequence[Configured] = (),
+        netdevs: Sequence[Configured] = (),
+        netfilters: Sequence[Configured] = (),
         blockdevs: Sequence[Mapping[str, Any]] = (),
         devices: Sequence[Configured] = (),
         directory: Path | None = None,
@@ -91,6 +94,7 @@ class Machine:
         self.iothreads: dict[str, IOThread] = {}
         self.block = BlockGraph(context, directory)
         self.chardevs: dict[str, Chardev[Any]] = {}
+        self.net = Networks(context, self.clocks, self._context_of)
         self.devices: dict[str, Device[Any]] = {}
         self.vcpus: list[VCpu] = []
         self._qtest: QtestServer | None = None
@@ -98,6 +102,7 @@ class Machine:
         self._iothread_parameters = iothreads or {}
         self._throttle_groups = throttle_groups or {}
         self._configured = (chardevs, blockdevs, devices)
+        self._networks = (netdevs, netfilters)
         self._resetting: asyncio.Task[None] | None = None
         self._stopping: asyncio.Task[None] | None = None
         # Keeps the users of block nodes quiet while the machine is paused; and the end of that.
@@ -112,16 +117,19 @@ class Machine:
     async def build(self) -> None:
         """Open, make and connect everything. Raises ConfigError; ``close`` undoes what was done until then."""
         chardevs, blockdevs, devices = self._configured
+        netdevs, netfilters = self._networks
         self.ram = GuestRam(self.options.memory)
         self._undo.callback(self.ram.close)
         environment = Environment(self.context, self.memory, self.clocks, self, self._lookup)
         self.board = Virt(environment, self.memory, self.ram)
         for index, (name, parameters) in enumerate(self._iothread_parameters.items()):
             await self._add_iothread(name, parameters, f"iothread[{index}]")
-        homes = chardev_homes(devices, self.options.serial)
+        homes = Homes(Users(devices, netdevs, netfilters, self.options.serial))
         for index, configured in enumerate(chardevs):
-            home, _ = homes.get(configured.identity, ("", ""))
-            await self._add_chardev(configured, f"chardev[{index}]", self._context_of(home))
+            context = self._context_of(homes.of("chardev", configured.identity))
+            await self._add_chardev(configured, f"chardev[{index}]", context)
+        await self.net.add_netdevs(netdevs, devices, homes, self._lookup, self._undo)
+        await self.net.add_filters(netfilters, self._lookup, self._undo)
         self._undo.push_async_callback(self.block.close)
         # Of a machine that stands still: behind its devices, which take nothing more from their rings.
         self._undo.push_async_callback(self._quiet.aclose)
@@ -131,6 +139,7 @@ class Machine:
             await self.block.add_table(table, f"blockdev[{index}]")
         for index, configured in enumerate(devices):
             await self._add_device(configured, environment, f"device[{index}]")
+        self.net.warn_of_loose_ends()
         self._connect_serial()
         for device in self.board.own_devices:
             self._undo.push_async_callback(device.unrealize)
@@ -206,6 +215,7 @@ class Machine:
             if isinstance(drive, BlockNode):
                 await move_nodes(drive, context)
             await device.realize()
+            self.net.connected(device)
         except ConfigError as error:
             raise ConfigError(f"{where}.{error.where}", error.problem, error.remedy) from error
         except (AsyncemuError, OSError, ValueError) as error:
@@ -220,6 +230,8 @@ class Machine:
             "chardev": self.chardevs,
             "blockdev": self.block.nodes,
             "iothread": self.iothreads,
+            "netdev": self.net.netdevs,
+            "netfilter": self.net.filters,
         }
         return tables[kind][name]
 
@@ -322,6 +334,7 @@ class Machine:
             await self._resuming
         # Until the machine goes on: what the guest had rung for and was not popped yet stays in its rings.
         await self._quiet.enter_async_context(self.block.drained())
+        await self._quiet.enter_async_context(self.net.quiet())
 
     @home
     async def reset(self) -> None:

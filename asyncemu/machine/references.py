@@ -17,6 +17,7 @@ _CALLED = {
     "iothread": "iothread has the id",
     "chardev": "chardev has the id",
     "netdev": "netdev has the id",
+    "netfilter": "netfilter has the id",
 }
 
 

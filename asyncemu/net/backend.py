@@ -10,7 +10,8 @@
 
         def transmit(self, frames: Frames) -> None: ...
 
-Life: the machine makes it, connects a device's port, and awaits ``open``; ``run`` goes on until ``close`` cancels it.
+Life: the machine makes it and awaits ``open``; then a device connects its port. ``run`` goes on until ``close`` cancels
+it.
 """
 
 from __future__ import annotations

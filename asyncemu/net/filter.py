@@ -110,6 +110,10 @@ class NetFilter(Plugin[OptionsT], HasHome):
         return way.forward(frames)
 
     @home
+    def status_changed(self) -> None:
+        """``enabled`` has changed: what is held back may go on now. Its ways are those from before."""
+
+    @home
     def next_ready(self, way: Way) -> None:
         """``way.forward`` takes frames again, after it had not taken all."""
         way.ready()

@@ -12,7 +12,7 @@
 
 Below that: ``VirtioDriver`` (the MMIO transport's driver), ``QueueDriver`` (the driver's half of a virtqueue, with all
 that a hostile one may do), ``MmioBus`` (accesses as a vCPU makes them) and ``IrqRecorder`` (a wire to wait for).
-``memory_disk`` and ``fake_clock`` are modules of their own.
+``memory_disk``, ``memory_wire`` and ``fake_clock`` are modules of their own.
 """
 
 from asyncemu.testing.bench import DeviceBench, RecordingPlatform

@@ -170,12 +170,12 @@ class VirtioDevice(Device[OptionsT]):
             self.transport.interrupt_queue(index)
 
         size = declaration.size if isinstance(declaration.size, int) else getattr(self.options, declaration.size)
+        context = self.queue_context(index)
         if declaration.handler is None:
-            buffers = BufferQueue(self.context, name, size, interrupt, self.failed)
+            buffers = BufferQueue(context, name, size, interrupt, self.failed)
             self.buffer_queues[declaration.name] = buffers
             return buffers
         handler = declaration.handler.__get__(self, type(self))
-        context = self.queue_context(index)
         return HandlerRunner(context, name, size, interrupt, self.failed, handler, declaration.on_reset)
 
     @home

@@ -10,7 +10,7 @@ A runner's home is its device's, unless the device gives its queues several (iot
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final, Literal
 
 from asyncemu import coroutines
@@ -252,6 +252,8 @@ class BufferQueue(QueueRunner):
         super().__init__(context, name, max_size, interrupt, failed)
         #: Called at home when chains have become available after there were none.
         self.on_available: Callable[[], None] | None = None
+        #: Called at home when chains that are kept for later are to be put back (``unpop``), or are no longer ours.
+        self.on_release: Callable[[], None] | None = None
         self._waiters: list[asyncio.Future[None]] = []
         self._popped: set[Chain] = set()
 
@@ -264,7 +266,7 @@ class BufferQueue(QueueRunner):
     def pop(self) -> Chain | None:
         """The next chain, or None: then ``on_available`` will be called."""
         queue = self.queue
-        if queue is None:
+        if queue is None or self._quiesced:
             return None
         try:
             chain = queue.pop()
@@ -278,6 +280,47 @@ class BufferQueue(QueueRunner):
         return chain
 
     @home
+    def pop_batch(self, limit: int) -> list[Chain]:
+        """The next chains, ``limit`` at most. When there are fewer, ``on_available`` will be called for the next."""
+        queue = self.queue
+        chains: list[Chain] = []
+        if queue is None or self._quiesced:
+            return chains
+        try:
+            queue.suppress_notifications()
+            while len(chains) < limit:
+                popped = queue.pop_batch(limit - len(chains))
+                chains += popped
+                if not popped and not queue.enable_notifications():
+                    break
+        except GuestError as error:
+            self._failed(error)
+            return []
+        self._popped.update(chains)
+        return chains
+
+    @home
+    def unpop(self, chains: Sequence[Chain]) -> None:
+        """Put chains back, the last ones that were popped: nothing has been done with them, and they come again."""
+        if self.queue is None or not chains or chains[0] not in self._popped:
+            return
+        self._popped.difference_update(chains)
+        self.queue.unpop(len(chains))
+
+    @home
+    def give_back_all(self, chains: Sequence[Chain]) -> None:
+        """``give_back`` for several: the driver gets them together, and one interrupt at most."""
+        queue = self.queue
+        if queue is None:
+            return
+        popped = self._popped
+        ours = [chain for chain in chains if chain in popped]
+        popped.difference_update(ours)
+        queue.push_all(ours)
+        if queue.publish():
+            self._interrupt()
+
+    @home
     def give_back(self, chain: Chain) -> None:
         """The device is done with a chain: the driver gets it, and an interrupt if it wants one."""
         if self.queue is None or chain not in self._popped:
@@ -286,6 +329,11 @@ class BufferQueue(QueueRunner):
         self.queue.push(chain)
         if self.queue.publish():
             self._interrupt()
+
+    @home
+    def fail(self, error: GuestError) -> None:
+        """The driver broke a rule with a chain of this queue: the device needs a reset."""
+        self._failed(error)
 
     @home
     async def get(self) -> Chain:
@@ -300,7 +348,7 @@ class BufferQueue(QueueRunner):
     def available(self) -> int:
         """Chains that can be popped now; when there are none, ``on_available`` will be called. Home only."""
         queue = self.queue
-        if queue is None:
+        if queue is None or self._quiesced:
             return 0
         try:
             return queue.pending() or (queue.pending() if queue.enable_notifications() else 0)
@@ -308,7 +356,14 @@ class BufferQueue(QueueRunner):
             self._failed(error)
             return 0
 
+    async def _wait_in_flight(self) -> None:
+        if self.on_release is not None:
+            self.on_release()
+
     def _serve(self) -> None:
+        if self._quiesced:
+            # ``resume`` serves again.
+            return
         waiters, self._waiters = self._waiters, []
         for waiter in waiters:
             if not waiter.done():

@@ -15,6 +15,7 @@ guest can't see half of (``struct`` with "<" goes byte by byte). Hosts are littl
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable
 from typing import Final
 
 from asyncemu.errors import GuestError
@@ -35,6 +36,7 @@ from asyncemu.virtio.defs import (
 MAX_CHAIN: Final = 1024
 
 _descriptor: Final = struct.Struct("<QIHH")
+_KIND: Final = DESC_WRITE | DESC_NEXT | DESC_INDIRECT
 
 
 class SplitQueue:
@@ -81,8 +83,12 @@ class SplitQueue:
         """How many chains can be popped. GuestError when the driver's index ran more than a queue ahead."""
         count = (self._available[1] - self.next_available) & 0xFFFF
         if count > self.size:
-            raise GuestError(f"available index {self._available[1]} is {count} ahead in a queue of {self.size}")
+            raise self._too_far_ahead(count)
         return count
+
+    def _too_far_ahead(self, count: int) -> GuestError:
+        index = (self.next_available + count) & 0xFFFF
+        return GuestError(f"available index {index} is {count} ahead in a queue of {self.size}")
 
     def has_available(self) -> bool:
         """Has the driver made anything available that was not popped? Memory only: for polling."""
@@ -90,9 +96,11 @@ class SplitQueue:
 
     def pop(self) -> Chain | None:
         """The next available chain, or None. Raises GuestError."""
-        if self._available[1] == self.next_available:
+        count = (self._available[1] - self.next_available) & 0xFFFF
+        if not count:
             return None
-        self.pending()
+        if count > self.size:
+            raise self._too_far_ahead(count)
         if (self.next_available - self.next_used) & 0xFFFF >= self.size:
             # Each buffer holds a descriptor until it is used, so there are never more: this bounds what is in flight.
             raise GuestError(f"more than {self.size} buffers in a queue of {self.size}")
@@ -100,6 +108,43 @@ class SplitQueue:
         chain = self._walk(head)
         self.next_available = (self.next_available + 1) & 0xFFFF
         return chain
+
+    def pop_batch(self, limit: int) -> list[Chain]:
+        """The next available chains, ``limit`` at most; raises GuestError, and has taken none then.
+
+        Shorter than ``limit`` times ``pop`` where a chain is one writable descriptor, as most receive buffers are.
+        """
+        start, size = self.next_available, self.size
+        count = (self._available[1] - start) & 0xFFFF
+        if not count or limit <= 0:
+            return []
+        if count > size:
+            raise self._too_far_ahead(count)
+        count = min(count, limit)
+        if ((start - self.next_used) & 0xFFFF) + count > size:
+            raise GuestError(f"more than {size} buffers in a queue of {size}")
+        first = 2 + (start & self._mask)
+        heads = self._available[first : min(first + count, 2 + size)].tolist()
+        heads += self._available[2 : 2 + count - len(heads)].tolist()
+        table, memory_view, unpack = self._table, self.memory.view, _descriptor.unpack_from
+        chains = []
+        for head in heads:
+            if head < size:
+                address, length, flags, _ = unpack(table, 16 * head)
+                if flags & _KIND == DESC_WRITE and 0 < length < MAX_CHAIN_BYTES:
+                    view = memory_view(address, length)
+                    chains.append(Chain(head, Buffers(), Buffers((view,)), [(address, length)]))
+                    continue
+            chains.append(self._walk(head))
+        self.next_available = (start + count) & 0xFFFF
+        return chains
+
+    def unpop(self, count: int) -> None:
+        """Put the last ``count`` chains that were popped back, none of which was pushed: ``pop`` finds them again.
+        ValueError when there are not so many. QEMU: virtqueue_rewind."""
+        if not 0 <= count <= (self.next_available - self.next_used) & 0xFFFF:
+            raise ValueError(f"{count} chains to be put back, more than were popped")
+        self.next_available = (self.next_available - count) & 0xFFFF
 
     def reread(self, head: int) -> Chain:
         """A chain that was popped and not pushed, once more from its beginning. Raises GuestError."""
@@ -150,19 +195,32 @@ class SplitQueue:
 
     def push(self, chain: Chain) -> None:
         """Give a chain back. The driver sees it after ``publish``."""
-        written = chain.written
-        capacity = chain.capacity
-        written = capacity if written is None else min(written, capacity)
-        left = written
-        for address, length in chain.spans:
-            if left <= 0:
-                break
-            self.memory.written(address, min(length, left))
-            left -= length
-        slot = 2 * (self.next_used & self._mask)
-        self._used_ring[slot] = chain.head
-        self._used_ring[slot + 1] = written
-        self.next_used = (self.next_used + 1) & 0xFFFF
+        self.push_all((chain,))
+
+    def push_all(self, chains: Iterable[Chain]) -> None:
+        """``push`` for several. Who listens to writes hears of neighbours in memory, as buffers of a page are, once."""
+        ring, mask = self._used_ring, self._mask
+        # [start, end) was written and not told of.
+        start = end = 0
+        for chain in chains:
+            limit = MAX_CHAIN_BYTES if chain.written is None else chain.written
+            written = 0
+            for address, length in chain.spans:
+                if written >= limit:
+                    break
+                if address != end:
+                    if start != end:
+                        self.memory.written(start, end - start)
+                    start = end = address
+                part = min(length, limit - written)
+                end += part
+                written += part
+            slot = 2 * (self.next_used & mask)
+            ring[slot] = chain.head
+            ring[slot + 1] = written
+            self.next_used = (self.next_used + 1) & 0xFFFF
+        if start != end:
+            self.memory.written(start, end - start)
 
     def publish(self) -> bool:
         """Show the driver all that was pushed; True when it wants an interrupt for it."""

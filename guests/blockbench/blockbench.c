@@ -1,7 +1,8 @@
 // Latency of 4 KiB random reads from block devices, past the guest's page cache.
-// Freestanding (no libc), so that it adds a few KiB to the initrd and needs only the compiler to build.
 // Usage: blockbench DEVICE             2,000 reads, one after the other
 //        blockbench DEPTH DEVICE...    for SECONDS, DEPTH reads at a time on each device, by Linux's native AIO
+
+#include "../freestanding.h"
 
 #define READS 2000
 #define WARM_UP 200
@@ -11,14 +12,11 @@
 #define MAX_DEVICES 8
 #define MAX_SAMPLES (1 << 17) // more reads than an emulator does in SECONDS; what comes behind is only counted
 
-// Linux, include/uapi/asm-generic/{unistd,fcntl}.h and include/uapi/linux/{fs,time}.h, riscv64 values.
+// Linux, include/uapi/asm-generic/{unistd,fcntl}.h and include/uapi/linux/fs.h, riscv64 values.
 enum { SYS_io_setup = 0, SYS_io_submit = 2, SYS_io_getevents = 4 };
-enum { SYS_ioctl = 29, SYS_openat = 56, SYS_write = 64, SYS_pread64 = 67, SYS_exit = 93, SYS_clock_gettime = 113 };
-enum { AT_FDCWD = -100, O_RDONLY = 0, O_DIRECT = 040000, CLOCK_MONOTONIC = 1 };
+enum { SYS_ioctl = 29, SYS_openat = 56, SYS_pread64 = 67 };
+enum { AT_FDCWD = -100, O_RDONLY = 0, O_DIRECT = 040000 };
 static const unsigned long BLKGETSIZE64 = 0x80081272;
-
-typedef unsigned long u64;
-struct timespec { long seconds, nanoseconds; };
 
 // Linux, include/uapi/linux/aio_abi.h, little endian; an opcode of 0 is IOCB_CMD_PREAD.
 struct iocb {
@@ -37,60 +35,6 @@ static struct { long fd; u64 size; } devices[MAX_DEVICES];
 static struct { struct iocb control; u64 start; int device; } reads[MAX_DEVICES * MAX_DEPTH];
 static struct io_event events[MAX_DEVICES * MAX_DEPTH];
 
-static long syscall5(long number, long a, long b, long c, long d, long e)
-{
-	register long a0 asm("a0") = a, a1 asm("a1") = b, a2 asm("a2") = c, a3 asm("a3") = d, a4 asm("a4") = e;
-	register long a7 asm("a7") = number;
-	asm volatile("ecall" : "+r"(a0) : "r"(a1), "r"(a2), "r"(a3), "r"(a4), "r"(a7) : "memory");
-	return a0;
-}
-
-static long syscall4(long number, long a, long b, long c, long d)
-{
-	return syscall5(number, a, b, c, d, 0);
-}
-
-static void text(const char *string)
-{
-	long length = 0;
-	while (string[length])
-		length++;
-	syscall4(SYS_write, 1, (long)string, length, 0);
-}
-
-static char *append(char *end, const char *label, u64 value)
-{
-	char digits[20];
-	int count = 0;
-	while (*label)
-		*end++ = *label++;
-	do
-		digits[count++] = '0' + value % 10;
-	while (value /= 10);
-	while (count)
-		*end++ = digits[--count];
-	return end;
-}
-
-__attribute__((noreturn)) static void leave(int status)
-{
-	for (;;)
-		syscall4(SYS_exit, status, 0, 0, 0);
-}
-
-__attribute__((noreturn)) static void fail(const char *message)
-{
-	text(message);
-	leave(1);
-}
-
-static u64 now(void)
-{
-	struct timespec time;
-	syscall4(SYS_clock_gettime, CLOCK_MONOTONIC, (long)&time, 0, 0);
-	return (u64)time.seconds * 1000000000 + (u64)time.nanoseconds;
-}
-
 static u64 next_random(void) // xorshift64 (Marsaglia 2003); the fixed seed gives each run the same blocks
 {
 	static u64 state = 88172645463325252;
@@ -98,18 +42,6 @@ static u64 next_random(void) // xorshift64 (Marsaglia 2003); the fixed seed give
 	state ^= state >> 7;
 	state ^= state << 17;
 	return state;
-}
-
-static void sort(u64 *values, int count) // Shell sort: short, and fast enough for 131,072 values
-{
-	for (int gap = count / 2; gap > 0; gap /= 2)
-		for (int i = gap; i < count; i++) {
-			u64 value = values[i];
-			int j = i;
-			for (; j >= gap && values[j - gap] > value; j -= gap)
-				values[j] = values[j - gap];
-			values[j] = value;
-		}
 }
 
 static void open_device(int index, const char *path)
@@ -177,7 +109,7 @@ static void many_at_once(int depth, int count)
 		submit(context, i);
 	}
 	while (flying) {
-		long got = syscall5(SYS_io_getevents, context, 1, flying, (long)events, 0);
+		long got = syscall6(SYS_io_getevents, context, 1, flying, (long)events, 0, 0);
 		if (got < 1)
 			fail("blockbench: cannot wait for a read\n");
 		u64 time = now();
@@ -196,27 +128,16 @@ static void many_at_once(int depth, int count)
 	report("blockbench: queued_reads=", done, total);
 }
 
-static int number(const char *digits) // 0 for what is none
+static void run(const long *stack)
 {
-	int value = 0;
-	for (; *digits; digits++)
-		if (*digits < '0' || *digits > '9' || value > MAX_DEPTH)
-			return 0;
-		else
-			value = value * 10 + *digits - '0';
-	return value;
-}
-
-__attribute__((noreturn, used)) static void run(const long *stack)
-{
-	long count = stack[0]; // argc, then argv
+	long count = stack[0];
 	const char *const *arguments = (const char *const *)stack + 1;
-	int depth = count > 2 ? number(arguments[1]) : 0;
+	int depth = count > 2 ? (int)number(arguments[1], MAX_DEPTH) : 0;
 
 	if (count == 2) {
 		open_device(0, arguments[1]);
 		one_by_one();
-	} else if (depth >= 1 && depth <= MAX_DEPTH && count <= 2 + MAX_DEVICES) {
+	} else if (depth >= 1 && count <= 2 + MAX_DEVICES) {
 		for (int i = 2; i < count; i++)
 			open_device(i - 2, arguments[i]);
 		many_at_once(depth, count - 2);
@@ -226,6 +147,3 @@ __attribute__((noreturn, used)) static void run(const long *stack)
 	}
 	leave(0);
 }
-
-// The stack pointer at entry points at argc (RISC-V ELF psABI, "Program startup"); gp is unused: no relaxation.
-asm(".globl _start\n_start:\n\tmv a0, sp\n\ttail run\n");

@@ -112,16 +112,18 @@ def test_ensure_shortened_image_is_fetched_again(tmp_path: Path, debian: Debian)
     assert debian.fetches == 2
 
 
-def test_ensure_compiler_installed_later_adds_blockbench(
+def test_ensure_compiler_installed_later_adds_programs(
     tmp_path: Path, debian: Debian, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     guest = fetch.ensure(tmp_path)
     monkeypatch.setattr(programs, "have_compiler", lambda: True)
-    monkeypatch.setattr(programs, "build_blockbench", lambda output: output.write_bytes(b"the program"))
+    monkeypatch.setattr(programs, "build", lambda name, output: output.write_bytes(f"the program {name}".encode()))
 
     fetch.ensure(tmp_path)
 
-    assert b"the program" in gzip.decompress(guest.initrd.read_bytes())
+    content = gzip.decompress(guest.initrd.read_bytes())
+    assert b"the program blockbench" in content
+    assert b"the program netbench" in content
     assert debian.fetches == 1
 
 

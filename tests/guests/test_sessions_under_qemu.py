@@ -186,3 +186,28 @@ def test_modules_word_loads_a_further_group(machine: Machine) -> None:
     output = machine.run("console=ttyS0 quiet modules=net", "grep -c ^virtio_net /proc/modules", "exit")
 
     assert "\n1\n" in output
+
+
+CARD = ("-netdev", "user,id=n0", "-device", "virtio-net-device,netdev=n0")
+
+
+@pytest.mark.parametrize("how", ["dhcp", "10.0.2.15/24,10.0.2.2"])
+def test_net_brings_eth0_up_with_an_address_and_a_route(machine: Machine, how: str) -> None:
+    output = machine.run(f"console=ttyS0 quiet net={how}", "ip route", "ping -q -c 1 10.0.2.2", "exit", options=CARD)
+
+    assert "shell: eth0 is up\n" in output
+    assert re.search(r"^default via 10\.0\.2\.2 dev eth0", output, re.MULTILINE)
+    assert "1 packets transmitted, 1 packets received" in output
+
+
+def test_net_dhcp_writes_resolv_conf(machine: Machine) -> None:
+    output = machine.run("console=ttyS0 quiet net=dhcp", "cat /etc/resolv.conf", "exit", options=CARD)
+
+    assert "nameserver 10.0.2.3\n" in output
+
+
+def test_net_without_a_card_says_so_and_goes_on(machine: Machine) -> None:
+    output = machine.run("console=ttyS0 quiet net=dhcp session=demo")
+
+    assert "demo: cannot bring eth0 up\n" in output
+    assert "demo: done\n" in output

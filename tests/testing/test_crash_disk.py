@@ -14,6 +14,7 @@ from asyncemu.coroutines import start
 from asyncemu.loop import AioContext
 from asyncemu.memory.buffers import Buffers
 from asyncemu.testing.crash_disk import CrashDisk, CrashDiskOptions
+from tests.block.drivers import use
 
 
 @pytest.fixture
@@ -51,6 +52,17 @@ async def test_after_crash_unflushed_write_is_there_or_not_or_torn_by_sectors(gr
     assert sectors == {old + old, new + new, old + new, new + old}
 
 
+async def test_after_crash_discard_may_have_come_before_an_earlier_write(graph: BlockGraph) -> None:
+    node, disk = await crash_disk(graph, size=1024, discard="unmap")
+    await node.pwritev(0, Buffers.of(b"f" * 1024))
+    await node.flush()
+    await node.pwritev(512, Buffers.of(b"w" * 512))
+    await node.discard(0, 512)
+
+    first, second = {bytes(512), b"f" * 512}, {b"f" * 512, b"w" * 512}
+    assert crashes(disk, len(disk.events)) == {a + b for a in first for b in second}
+
+
 async def test_after_crash_later_write_does_not_give_way_to_the_earlier(graph: BlockGraph) -> None:
     node, disk = await crash_disk(graph, size=512)
     await node.pwritev(0, Buffers.of(b"1" * 512))
@@ -74,6 +86,7 @@ async def test_flush_does_not_cover_a_write_that_had_not_ended(graph: BlockGraph
 
 async def test_after_crash_position_counts_events(graph: BlockGraph) -> None:
     node, disk = await crash_disk(graph)
+    await use(node)  # who writes past the end needs a user who may
     for index in range(3):
         await node.pwritev(index * 512, Buffers.of(bytes([65 + index]) * 512))
 

@@ -315,3 +315,30 @@ def test_queue_area_misaligned_refused(pair: Pair, area: str) -> None:
 def test_queue_area_not_wholly_in_ram_refused(pair: Pair, area: str, address: int) -> None:
     with pytest.raises(GuestError, match="not in guest RAM"):
         make_queue(pair, **{area: address})
+
+
+# ---- putting back
+
+
+@given(st.sampled_from([0, 65530]), st.lists(st.integers(0, 3), min_size=1, max_size=20))
+def test_unpop_chains_come_again_in_their_order(start: int, counts: list[int]) -> None:
+    with make_pair(8, start=start) as pair:
+        for number in range(5):
+            pair.driver.add([bytes([number])], [])
+        pair.driver.publish()
+        for count in counts:
+            chains = [pair.pop() for _ in range(3)]
+            assert [chain.readable.tobytes()[0] for chain in chains] == list(range(3))
+            pair.device.unpop(count)
+            for _ in range(count):
+                pair.pop()
+            pair.device.unpop(3)
+
+
+def test_unpop_more_than_were_popped_is_a_value_error(pair: Pair) -> None:
+    pair.driver.add([b"a"], [])
+    pair.driver.publish()
+    pair.device.push(pair.pop())
+
+    with pytest.raises(ValueError, match="1 chains to be put back, more than were popped"):
+        pair.device.unpop(1)
