@@ -77,7 +77,7 @@ class Frame:
     def head(self, length: int) -> bytes:
         """A copy of the first ``length`` bytes, or of all when there are fewer."""
         buffers = self.buffers
-        if buffers and len(buffers[0]) >= length:
+        if len(buffers) == 1 or (buffers and len(buffers[0]) >= length):
             return buffers[0][:length].tobytes()
         return b"".join(buffers.head(length, len(buffers)))
 
