@@ -124,11 +124,11 @@ class Node:
         (number,) = _U32.unpack(self.properties[_PHANDLE])
         return int(number)
 
-    def to_blob(self, *, boot_cpu: int = 0, reserved: Sequence[tuple[int, int]] = ()) -> bytes:
+    def to_blob(self, *, boot_cpu: int = 0, reserved: Sequence[tuple[int, int]] = (), slack: int = 0) -> bytes:
         """The tree under this root in the flattened format (5.1), 8-byte aligned in itself.
 
         ``boot_cpu`` is the ``reg`` of the CPU that starts. ``reserved`` are (address, size) pairs in bytes that the
-        guest must leave alone (5.3).
+        guest must leave alone (5.3). ``slack`` is room for more in bytes, at the end.
         """
         if self.parent is not None:
             raise ValueError(f"{self.path}: only a root becomes a blob")
@@ -140,7 +140,7 @@ class Node:
         structure = b"".join([*self._tokens(strings), _END])
         structure_at = _HEADER.size + len(reservations)
         strings_at = structure_at + len(structure)
-        padding = bytes(-(strings_at + len(strings.block)) % 8)
+        padding = bytes(slack + -(strings_at + len(strings.block) + slack) % 8)
         header = _HEADER.pack(
             MAGIC,
             strings_at + len(strings.block) + len(padding),

@@ -33,6 +33,10 @@ VIRTIO: Final = (0x1000_1000, 0x1000)
 VIRTIO_SLOTS: Final = 8
 RAM_BASE: Final = 0x8000_0000
 
+#: Room in the device tree for what firmware adds. Some of it (U-Boot, with booti on the tree it was given) does not look
+#: whether there is any; OpenSBI leaves more than that. Bytes.
+SLACK: Final = 2048
+
 HARTS: Final = 1
 
 # PLIC sources.
@@ -153,7 +157,7 @@ class Virt:
             chosen["bootargs"] = command_line
         if initrd is not None:
             chosen["linux,initrd-start"], chosen["linux,initrd-end"] = u64(initrd[0]), u64(initrd[1])
-        return root.to_blob()
+        return root.to_blob(slack=SLACK)
 
     def _describe_harts(self, root: Node, harts: int) -> list[Node]:
         cpus = root.add(

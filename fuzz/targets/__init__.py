@@ -16,6 +16,8 @@ NAMES: Final = (
     "image_name",
     "tool_words",
     "virtqueue",
+    "packet",
+    "net_service",
 )
 
 

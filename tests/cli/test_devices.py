@@ -14,7 +14,11 @@ from asyncemu.options import Options
 from asyncemu.plugins import Plugin
 from tests.cli.conftest import Result
 
-BUILTIN = ("virtio-blk", "virtio-console", "virtio-rng", "file", "raw", "null-co", "null", "pty", "socket", "stdio")
+BUILTIN = (
+    *("virtio-blk", "virtio-console", "virtio-rng", "file", "raw", "null-co", "null", "pty", "socket", "stdio"),
+    *("dgram", "hubport", "stream", "tap", "filter-buffer", "filter-dump", "filter-mirror", "filter-netem"),
+    *("filter-redirector", "filter-rewriter"),
+)
 
 
 @pytest.fixture(autouse=True)
