@@ -8,7 +8,7 @@ run = .venv/bin/python
 # Peers that the tests hold us against, the assembler for guest programs, and what loads a machine.
 test_packages = qemu-system-misc qemu-utils device-tree-compiler gcc-riscv64-linux-gnu libc6-dev-riscv64-cross \
 	opensbi u-boot-qemu stress-ng cpio e2fsprogs libnbd-bin python3-libnbd nbdkit fio openssl \
-	iproute2 tcpdump tshark dnsmasq-base tftp-hpa curl
+	iproute2 tcpdump tshark dnsmasq-base tftp-hpa curl iperf3
 
 # What the demo writes goes here; its base stays as it was made.
 overlay = guests/cache/riscv64/overlay.qcow2

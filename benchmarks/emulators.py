@@ -23,12 +23,13 @@ _QEMU: Final = "qemu-system-riscv64"
 
 @dataclass(frozen=True, slots=True)
 class Guest:
-    """What both boot. ``disk`` is a raw image that the guest may write to."""
+    """What both boot. ``disk`` is a raw image that the guest may write to; with ``network`` it has a user network."""
 
     kernel: Path
     initrd: Path
     disk: Path
     command_line: str
+    network: bool = False
 
 
 class Emulator(Protocol):
@@ -63,6 +64,17 @@ class Asyncemu:
         return "memfd:asyncemu-ram" in mapping.name
 
 
+_NETWORK: Final = """
+[[netdev]]
+id = "net0"
+type = "user"
+
+[[device]]
+driver = "virtio-net"
+netdev = "net0"
+"""
+
+
 def vm_toml(guest: Guest) -> str:
     """The machine of ``Qemu.command``, in our words."""
     # A JSON string is a TOML basic string.
@@ -92,7 +104,7 @@ drive = "disk0"
 
 [[device]]
 driver = "virtio-rng"
-"""
+{_NETWORK if guest.network else ""}"""
 
 
 class Qemu:
@@ -122,6 +134,7 @@ class Qemu:
             # A comma in a QEMU option's value is written twice.
             *("-drive", f"if=none,id=disk0,format=raw,cache=writeback,file={str(guest.disk).replace(',', ',,')}"),
             *("-device", "virtio-blk-device,drive=disk0", "-device", "virtio-rng-device"),
+            *(("-netdev", "user,id=net0", "-device", "virtio-net-device,netdev=net0") if guest.network else ()),
         ]
 
     def is_guest_ram(self, mapping: Mapping) -> bool:

@@ -137,6 +137,18 @@ def kernel_packages(metapackage: str, show: Callable[[str], Mapping[str, str]]) 
     return sorted(found)
 
 
+def with_libraries(package: str, show: Callable[[str], Mapping[str, str]]) -> list[str]:
+    """A package of programs and all packages of libraries that it needs, by Debian's naming of these (policy 8.1)."""
+    found: dict[str, None] = {}
+    queue = [package]
+    while queue:
+        name = queue.pop()
+        if name not in found:
+            found[name] = None
+            queue += [other for other in _depends(show(name)) if other.startswith(("lib", "zlib"))]
+    return sorted(found)
+
+
 def _is_part(name: str, abi: str) -> bool:
     return name.startswith("linux-") and name.endswith("-" + abi)
 

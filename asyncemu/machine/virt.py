@@ -33,8 +33,8 @@ VIRTIO: Final = (0x1000_1000, 0x1000)
 VIRTIO_SLOTS: Final = 8
 RAM_BASE: Final = 0x8000_0000
 
-#: Room in the device tree for what firmware adds. Some of it (U-Boot, with booti on the tree it was given) does not look
-#: whether there is any; OpenSBI leaves more than that. Bytes.
+#: Room in the device tree for what firmware adds, in bytes. U-Boot's booti, on the tree that it was given, overwrites
+#: its own data where there is none; OpenSBI leaves it more.
 SLACK: Final = 2048
 
 HARTS: Final = 1

@@ -288,10 +288,10 @@ class BufferQueue(QueueRunner):
             return chains
         try:
             queue.suppress_notifications()
-            while len(chains) < limit:
-                popped = queue.pop_batch(limit - len(chains))
-                chains += popped
-                if not popped and not queue.enable_notifications():
+            while True:
+                chains += queue.pop_batch(limit - len(chains))
+                # Fewer than asked for: that was all.
+                if len(chains) >= limit or not queue.enable_notifications():
                     break
         except GuestError as error:
             self._failed(error)

@@ -36,7 +36,8 @@ from asyncemu.virtio.defs import (
 MAX_CHAIN: Final = 1024
 
 _descriptor: Final = struct.Struct("<QIHH")
-_KIND: Final = DESC_WRITE | DESC_NEXT | DESC_INDIRECT
+#: Of a descriptor that is not all of its chain.
+_MORE: Final = DESC_NEXT | DESC_INDIRECT
 
 
 class SplitQueue:
@@ -112,7 +113,7 @@ class SplitQueue:
     def pop_batch(self, limit: int) -> list[Chain]:
         """The next available chains, ``limit`` at most; raises GuestError, and has taken none then.
 
-        Shorter than ``limit`` times ``pop`` where a chain is one writable descriptor, as most receive buffers are.
+        Shorter than ``limit`` times ``pop`` where a chain is one descriptor, as a network card's mostly are.
         """
         start, size = self.next_available, self.size
         count = (self._available[1] - start) & 0xFFFF
@@ -131,9 +132,12 @@ class SplitQueue:
         for head in heads:
             if head < size:
                 address, length, flags, _ = unpack(table, 16 * head)
-                if flags & _KIND == DESC_WRITE and 0 < length < MAX_CHAIN_BYTES:
+                if not flags & _MORE and 0 < length < MAX_CHAIN_BYTES:
                     view = memory_view(address, length)
-                    chains.append(Chain(head, Buffers(), Buffers((view,)), [(address, length)]))
+                    if flags & DESC_WRITE:
+                        chains.append(Chain(head, Buffers(), Buffers((view,)), [(address, length)]))
+                    else:
+                        chains.append(Chain(head, Buffers((view,)), Buffers(), []))
                     continue
             chains.append(self._walk(head))
         self.next_available = (start + count) & 0xFFFF

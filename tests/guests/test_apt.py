@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from guests.apt import PrivateApt, explain, kernel_packages, tool
+from guests.apt import PrivateApt, explain, kernel_packages, tool, with_libraries
 from guests.errors import FetchError
 from guests.sources import Source
 
@@ -38,6 +38,17 @@ def test_kernel_packages_split_packages_are_followed() -> None:
 def test_kernel_packages_no_image_is_refused() -> None:
     with pytest.raises(FetchError, match="linux-image-riscv64 names no kernel image"):
         kernel_packages("linux-image-riscv64", lambda name: {"depends": "linux-base"})
+
+
+def test_with_libraries_follows_libraries_only_and_ends_in_a_loop() -> None:
+    index = {
+        "iperf3": {"depends": "libiperf0 (= 3), libc6 (>= 2.36), adduser"},
+        "libiperf0": {"depends": "libc6 (>= 2.36)"},
+        "libc6": {"depends": "libgcc-s1"},
+        "libgcc-s1": {"depends": "gcc-14-base (= 14), libc6"},
+    }
+
+    assert with_libraries("iperf3", index.__getitem__) == ["iperf3", "libc6", "libgcc-s1", "libiperf0"]
 
 
 @pytest.mark.parametrize(

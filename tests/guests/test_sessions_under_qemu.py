@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.net_server import NetServer
 from guests import disk, fetch, programs
 
 QEMU = "qemu-system-riscv64"
@@ -204,6 +205,28 @@ def test_net_dhcp_writes_resolv_conf(machine: Machine) -> None:
     output = machine.run("console=ttyS0 quiet net=dhcp", "cat /etc/resolv.conf", "exit", options=CARD)
 
     assert "nameserver 10.0.2.3\n" in output
+
+
+@pytest.mark.skipif(not programs.have_compiler(), reason=f"{programs.COMPILER} is not installed")
+def test_session_netbench_runs_each_mode(machine: Machine) -> None:
+    runs = "tcp-send:100001,tcp-receive:100001,tcp-rr:5,udp-rr:5,connect:5,concurrent:5"
+    with NetServer() as server:
+        words = f"net=dhcp session=netbench server=10.0.2.2:{server.port} runs={runs}"
+        output = machine.run(f"console=ttyS0 quiet {words}", options=CARD)
+
+    said = re.findall(r"^netbench: (\S+) count=(\d+) failed=0 total_ns=\d+ median_ns=\d+ p99_ns=\d+$", output, re.M)
+    assert ",".join(map(":".join, said)) == runs
+
+
+@pytest.mark.skipif(not programs.have_compiler(), reason=f"{programs.COMPILER} is not installed")
+def test_netbench_wrong_usage_says_how(machine: Machine) -> None:
+    wrong = ["", "tcp-rr 10.0.2.2 80 0", "tcp-rr 10.0.2 80 1", "tcp-rr 10.0.2.256 80 1", "tcp-rr 10.0.2.2 70000 1"]
+    wrong += ["unknown 10.0.2.2 80 1", "concurrent 10.0.2.2 80 4001"]
+    commands = [f"netbench {arguments}; echo status=$?" for arguments in wrong]
+
+    output = machine.run("console=ttyS0 quiet", *commands, "exit")
+
+    assert output.count("\nnetbench: usage: netbench tcp-send|") == output.count("\nstatus=2\n") == len(wrong)
 
 
 def test_net_without_a_card_says_so_and_goes_on(machine: Machine) -> None:

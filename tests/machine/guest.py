@@ -19,6 +19,9 @@ OPENSBI = Path("/usr/lib/riscv64-linux-gnu/opensbi/generic/fw_dynamic.bin")
 U_BOOT_S_MODE = Path("/usr/lib/u-boot/qemu-riscv64_smode/u-boot.bin")
 U_BOOT_M_MODE = Path("/usr/lib/u-boot/qemu-riscv64/u-boot.bin")
 
+#: Of session=shell.
+PROMPT = r"guest:/mnt# "
+
 #: A boot takes about 3 s; this is for a machine with all cores busy. Seconds.
 PATIENCE = 120.0
 
@@ -42,10 +45,7 @@ filename = "{disk}"
 driver = "virtio-blk"
 drive = "disk0"
 serial = "test-disk"
-"""
 
-#: Only where a test is about it: the known hang (docs/performance.md) begins in its driver, one boot of some twenty.
-RNG = """
 [[device]]
 driver = "virtio-rng"
 """
@@ -57,12 +57,13 @@ class Guest:
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self.process = process
         self.console = b""
+        self._asked = 0
 
-    async def expect(self, pattern: str) -> re.Match[bytes]:
-        """Read until ``pattern`` has been printed; everything before it counts too."""
+    async def expect(self, pattern: str, start: int = 0) -> re.Match[bytes]:
+        """Read until ``pattern`` has been printed, behind ``start``; everything that was read before counts too."""
         compiled = re.compile(pattern.encode())
         async with asyncio.timeout(PATIENCE):
-            while (match := compiled.search(self.console)) is None:
+            while (match := compiled.search(self.console, start)) is None:
                 if not await self._read():
                     raise AssertionError(f"ended before {pattern!r}:\n{self.text}")
         return match
@@ -72,6 +73,17 @@ class Guest:
         assert self.process.stdin is not None
         self.process.stdin.write(text.encode())
         await self.process.stdin.drain()
+
+    async def shell(self, command: str) -> str:
+        """What a command prints at the prompt of session=shell. AssertionError unless its status is 0."""
+        # What is typed before the prompt is there, the guest's line editor drops.
+        start = (await self.expect(PROMPT, self._asked)).end()
+        await self.send(f"{command}; echo status=$?.\n")
+        # What the terminal echoes has no digit there.
+        match = await self.expect(r"(?s)\n(.*?)status=(\d+)\.", start)
+        self._asked = match.end()
+        assert match[2] == b"0", self.text
+        return match[1].decode(errors="replace").replace("\r\n", "\n")
 
     async def wait(self) -> int:
         """Until the process has ended; its exit status."""
@@ -126,6 +138,5 @@ def debian(directory: Path, session: str) -> Path:
     disk = directory / "disk.img"
     shutil.copyfile(files.disk, disk)
     config = directory / "vm.toml"
-    text = CONFIG.format(image=files.image, initrd=files.initrd, disk=disk, session=session)
-    config.write_text(text + (RNG if session == "demo" else ""))
+    config.write_text(CONFIG.format(image=files.image, initrd=files.initrd, disk=disk, session=session))
     return config

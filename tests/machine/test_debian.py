@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import signal
 from pathlib import Path
@@ -20,9 +19,9 @@ FLUSHED = b"asyncemu-flush!\n" * 65536
 
 async def test_debian_scripted_session_reads_back_what_it_wrote_and_powers_off(tmp_path: Path) -> None:
     async with run(debian(tmp_path, "demo")) as guest:
-        wrote = await guest.expect(r"demo: wrote (\S+ \S+)")
-        read = await guest.expect(r"demo: read back (\S+ \S+)")
-        random = await guest.expect(r"16 bytes of /dev/hwrng: (\S+)")
+        wrote = await guest.expect(r"demo: wrote (\S+ \S+)\s")
+        read = await guest.expect(r"demo: read back (\S+ \S+)\s")
+        random = await guest.expect(r"16 bytes of /dev/hwrng: (\S+)\s")
         status = await guest.wait()
 
     assert status == 0
@@ -31,32 +30,15 @@ async def test_debian_scripted_session_reads_back_what_it_wrote_and_powers_off(t
     assert "demo: done" in guest.text
 
 
-@pytest.mark.timeout(400)
 async def test_debian_disk_read_in_the_guest_has_the_files_sha256(tmp_path: Path) -> None:
     config = debian(tmp_path, "sha256")
     expected = hashlib.sha256((tmp_path / "disk.img").read_bytes()).hexdigest()
 
-    found = await read_digest(config)
+    async with run(config) as guest:
+        found = await guest.expect(r"sha256 ([0-9a-f]{64})")
+        await guest.wait()
 
-    assert found == expected
-
-
-async def read_digest(config: Path) -> str:
-    """What the guest says.
-
-    About one boot of twenty of this session hangs on a busy host: the hart spins on a lock in an interrupt handler, see
-    docs/performance.md. That is a bug to be found, but not what is tested here; three hangs in a row fail.
-    """
-    for _ in range(3):
-        async with run(config) as guest:
-            try:
-                async with asyncio.timeout(100):
-                    found = await guest.expect(r"sha256 ([0-9a-f]{64})")
-                    await guest.wait()
-                return found[1].decode()
-            except TimeoutError:
-                warned = guest.text
-    raise AssertionError(f"hung three times: {warned[-500:]}")
+    assert found[1].decode() == expected
 
 
 async def test_debian_killed_after_the_guests_flush_loses_nothing_flushed(tmp_path: Path) -> None:

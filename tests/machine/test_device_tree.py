@@ -196,6 +196,11 @@ def test_to_blob_any_tree_is_a_multiple_of_8_bytes() -> None:
     assert len(root.to_blob()) % 8 == 0
 
 
+def test_to_blob_with_slack_is_so_much_longer_and_the_same_tree() -> None:
+    assert len(board().to_blob(slack=1000)) == len(board().to_blob()) + 1000
+    assert read_tree(board().to_blob(slack=1000)) == read_tree(board().to_blob())
+
+
 def test_to_blob_child_refused() -> None:
     with pytest.raises(ValueError, match="/soc: only a root becomes a blob"):
         Node().add("soc").to_blob()

@@ -15,7 +15,7 @@ from asyncemu.errors import GuestError
 from asyncemu.memory import AddressSpace, GuestRam
 from asyncemu.testing import GuestAllocator, QueueDriver
 from asyncemu.virtio.chain import Chain
-from asyncemu.virtio.defs import DESC_NEXT
+from asyncemu.virtio.defs import DESC_NEXT, DESC_WRITE
 from asyncemu.virtio.split_queue import SplitQueue
 
 BASE = 0x8000_0000
@@ -86,6 +86,27 @@ def test_pop_any_chains_come_out_as_given_and_go_back(
             assert [buffer.answer for buffer in buffers] == [
                 bytes([buffer.head + 1]) * sum(room) for buffer, (_, room, _) in zip(buffers, batch, strict=True)
             ]
+
+
+@given(st.lists(parts, max_size=8), st.sampled_from([0, 12, 65530]), st.integers(0, 9))
+def test_pop_batch_any_chains_are_those_that_pop_gives(
+    batch: list[tuple[list[bytes], list[int], bool]], start: int, limit: int
+) -> None:
+    with make_pair(32, start=start) as pair:
+        for data, room, indirect in batch:
+            pair.driver.add(data, room, indirect=indirect)
+        pair.driver.publish()
+
+        chains = pair.device.pop_batch(limit)
+        pair.device.unpop(len(chains))
+        expected = [pair.pop() for _ in batch[:limit]]
+
+        assert [described(chain) for chain in chains] == [described(chain) for chain in expected]
+        assert len(chains) == min(len(batch), limit)
+
+
+def described(chain: Chain) -> tuple[object, ...]:
+    return chain.head, chain.spans, chain.readable.tobytes(), [len(view) for view in chain.writable], chain.written
 
 
 @pytest.mark.parametrize("size", [1, 2, 8])
@@ -173,6 +194,20 @@ def test_push_tells_listeners_exactly_what_was_written(pair: Pair) -> None:
     pair.device.push(chain)
 
     assert heard == [buffer.writable[0], (buffer.writable[1][0], 5)]
+
+
+def test_push_all_tells_listeners_of_neighbours_in_memory_once(pair: Pair) -> None:
+    for number, (address, length) in enumerate([(0x8000, 16), (0x8010, 16), (0x8020, 16), (0x9000, 16)]):
+        pair.driver.write_descriptor(number, BASE + address, length, DESC_WRITE, 0)
+        pair.driver.offer(number)
+    chains = pair.device.pop_batch(4)
+    chains[2].written = 5
+    heard: list[tuple[int, int]] = []
+    pair.memory.on_write(lambda address, length: heard.append((address, length)))
+
+    pair.device.push_all(chains)
+
+    assert heard == [(BASE + 0x8000, 37), (BASE + 0x9000, 16)]
 
 
 def test_push_not_published_is_not_seen(pair: Pair) -> None:

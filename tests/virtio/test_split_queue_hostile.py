@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from hypothesis import given
@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from asyncemu.errors import GuestError
 from asyncemu.memory import AddressSpace, GuestRam
 from asyncemu.testing import GuestAllocator, QueueDriver
+from asyncemu.virtio.chain import Chain
 from asyncemu.virtio.defs import DESC_INDIRECT, DESC_NEXT, DESC_WRITE
 from asyncemu.virtio.split_queue import MAX_CHAIN, SplitQueue
 
@@ -219,8 +220,39 @@ descriptors = st.builds(
 )
 
 
+tables = st.one_of(st.binary(max_size=16 * SIZE), st.lists(descriptors, max_size=SIZE).map(b"".join))
+
+
+@given(tables, st.integers(0, 2 * SIZE), st.lists(st.integers(0, SIZE), max_size=SIZE), st.integers(0, 2 * SIZE))
+def test_pop_batch_any_bytes_give_what_pop_gives_or_nothing_taken(
+    table: bytes, index: int, heads: list[int], limit: int
+) -> None:
+    ram = GuestRam(RAM_SIZE)
+    memory = AddressSpace()
+    memory.add_ram(BASE, ram)
+    areas = (BASE, BASE + 0x1000, BASE + 0x2000)
+    memory.write(BASE, table)
+    memory.write(BASE + 0x1000, struct.pack(f"<{2 + len(heads)}H", 0, index, *heads))
+    one, other = (SplitQueue(memory, SIZE, *areas, indirect=True) for _ in range(2))
+
+    batch = spans_or_none(lambda: one.pop_batch(limit))
+    popped = spans_or_none(lambda: [chain for _ in range(limit) if (chain := other.pop()) is not None])
+
+    assert batch == popped
+    assert one.next_available == (0 if batch is None else other.next_available)
+    ram.close()
+
+
+def spans_or_none(pop: Callable[[], list[Chain]]) -> list[tuple[int, list[tuple[int, int]]]] | None:
+    """Heads and spans; None for a GuestError."""
+    try:
+        return [(chain.head, chain.spans) for chain in pop()]
+    except GuestError:
+        return None
+
+
 @given(
-    st.one_of(st.binary(max_size=16 * SIZE), st.lists(descriptors, max_size=SIZE).map(b"".join)),
+    tables,
     st.binary(max_size=6 + 2 * SIZE),
     st.binary(max_size=6 + 8 * SIZE),
     st.booleans(),

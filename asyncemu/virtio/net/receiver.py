@@ -154,10 +154,13 @@ class Receiver:
         if chain is None:
             return False
         writable = chain.writable
-        if len(writable) == 1 and len(sources) == 1 and len(view := writable[0]) >= needed:
+        if len(writable) == 1 and len(view := writable[0]) >= needed:
             # The usual case of a small frame.
             view[:HEADER_LENGTH] = pack_header(frame.vnet, 1)
-            view[HEADER_LENGTH:needed] = sources[0]
+            end = HEADER_LENGTH
+            for source in sources:
+                start, end = end, end + len(source)
+                view[start:end] = source
             chain.written = needed
             used.append(chain)
             self.received += 1

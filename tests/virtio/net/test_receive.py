@@ -51,6 +51,20 @@ async def test_receive_frame_of_several_views_in_odd_buffers_arrives_whole(card:
     assert header_of(buffers[0].answer)[-1] == 3
 
 
+async def test_receive_buffers_that_grow_are_not_taken_for_nothing(card: Card) -> None:
+    (small,) = await card.offer(100)
+    card.netdev.feed(UNICAST[:60])
+    await card.receiveq.done(small)
+    buffers = await card.offer(100, *[4096] * 12)
+
+    card.netdev.feed(LONG)
+    await card.receiveq.done(*buffers[:3])
+
+    assert header_of(buffers[0].answer)[-1] == 3
+    assert b"".join(each.answer for each in buffers[:3])[12:] == LONG
+    assert not any(each.done for each in buffers[3:])
+
+
 async def test_receive_without_buffers_waits_for_them(card: Card) -> None:
     card.netdev.feed(UNICAST, BROADCAST)
     waiting = len(card.netdev.unsent)
