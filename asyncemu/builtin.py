@@ -35,9 +35,27 @@ BUILTIN: Final[dict[str, dict[str, str]]] = {
         "socket": "asyncemu.chardev.socket",
         "stdio": "asyncemu.chardev.stdio",
     },
+    "netdev": {
+        "dgram": "asyncemu.net.dgram",
+        "hubport": "asyncemu.net.hubport",
+        "null": "asyncemu.net.null",
+        "socket": "asyncemu.net.socket",
+        "stream": "asyncemu.net.stream",
+        "tap": "asyncemu.net.tap",
+        "user": "asyncemu.net.user.backend",
+    },
+    "netfilter": {
+        "filter-buffer": "asyncemu.net.filters.buffer",
+        "filter-dump": "asyncemu.net.filters.dump",
+        "filter-mirror": "asyncemu.net.filters.mirror",
+        "filter-netem": "asyncemu.net.filters.netem",
+        "filter-redirector": "asyncemu.net.filters.redirector",
+        "filter-rewriter": "asyncemu.net.filters.rewriter",
+    },
     "device": {
         "virtio-blk": "asyncemu.virtio.blk",
         "virtio-console": "asyncemu.virtio.console",
+        "virtio-net": "asyncemu.virtio.net",
         "virtio-rng": "asyncemu.virtio.rng",
     },
 }

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from asyncemu import own_sockets
+
 #: Clients that the kernel keeps while one is served. Arbitrary; the next one matters, not the many.
 BACKLOG: Final = 8
 
@@ -102,6 +104,7 @@ def _listen_all(resolved: list[Any], port: int) -> list[socket.socket]:
                 listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             listener.bind((address[0], port, *address[2:]))
             listener.listen(BACKLOG)
+            own_sockets.register(listener)
             # Port 0 is any free one: the same for all families.
             port = listener.getsockname()[1]
     except OSError:

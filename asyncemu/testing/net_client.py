@@ -19,21 +19,28 @@ import socket
 from collections import deque
 from collections.abc import Callable, Iterable
 from random import Random
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 from asyncemu.loop import AioContext, Clock, home
 from asyncemu.memory.buffers import Buffers
-from asyncemu.net.frame import NEEDS_CHECKSUM, Frame, Frames, VnetHeader
+from asyncemu.net.frame import MAX_FRAME, NEEDS_CHECKSUM, Fill, Frame, Frames
 from asyncemu.net.packets import arp, checksum, dhcp, ethernet, icmp, icmpv6, ipv4, ipv6, ndp, tcp, udp
 from asyncemu.net.port import NetPort
-from asyncemu.net.tcp import Reason, Segment, State, TcpConnection, TcpSettings, reset_for
+from asyncemu.net.tcp import Reason, TcpConnection, TcpSettings, reset_for
 from asyncemu.net.user.deadlines import Deadlines
 from asyncemu.net.user.paths import path_between
+from asyncemu.testing.net_client_tcp import Stream
+from asyncemu.testing.net_client_udp import Datagram, UdpPort, pack_address
 
 MAC: Final = bytes.fromhex("525400123456")
 _GATEWAY: Final = bytes((10, 0, 2, 2))
 _GATEWAY6: Final = b"\xfe\xc0" + bytes(13) + b"\2"
 _FIRST_PORT: Final = 40000
+
+
+#: What DHCP answers, and ARP: the client's methods have the names of their modules.
+Lease: TypeAlias = dhcp.Message
+ArpPacket: TypeAlias = arp.Packet
 
 
 class Error(NamedTuple):
@@ -44,177 +51,11 @@ class Error(NamedTuple):
     quoted: bytes
 
 
-class Stream:
-    """A TCP connection of the client."""
-
-    def __init__(self, client: NetClient, key: tuple[bytes, int, bytes, int], core: TcpConnection) -> None:
-        self.client = client
-        self.key = key
-        self.core = core
-        self.armed: int | None = None
-        self.is_dirty = False
-        #: Takes what arrives in the place of ``read``: views that are lent for the call.
-        self.sink: Callable[[Buffers], None] | None = None
-        self._changed = asyncio.Event()
-        local, _, remote, _ = key
-        self.path = path_between(client.mac, local, remote, tcp.PROTOCOL)
-
-    # ---- for tests
-
-    async def wait(self, condition: Callable[[], bool]) -> None:
-        """Return when ``condition()`` holds; it is looked at after each segment."""
-        while not condition():
-            self._changed.clear()
-            await self._changed.wait()
-
-    async def read(self, length: int = -1) -> bytes:
-        """``length`` bytes, or fewer at the end; all up to the end where not given. ConnectionError after a RST."""
-        data = bytearray()
-        while length < 0 or len(data) < length:
-            core = self.core
-            await self.wait(lambda: bool(self.core.received()) or self.core.at_end or self.core.closed)
-            views = core.received()
-            for view in views:
-                wanted = len(view) if length < 0 else min(len(view), length - len(data))
-                data += view[:wanted]
-                core.consumed(wanted)
-                if len(data) == length:
-                    break
-            self.client.mark(self)
-            if not views:
-                if core.reason is not None:
-                    raise ConnectionResetError(core.reason.value)
-                break
-        return bytes(data)
-
-    async def write(self, data: bytes) -> None:
-        """Queue all of ``data``; returns when the last of it is. ConnectionError after a RST."""
-        rest: bytes | memoryview = data
-        while len(rest):
-            await self.wait(lambda: self.core.room > 0 or self.core.closed)
-            if self.core.closed:
-                raise ConnectionResetError(str(self.core.reason))
-            taken = self.core.write(rest)
-            rest = memoryview(rest)[taken:] if taken < len(rest) else b""
-            self.client.mark(self)
-
-    def close(self) -> None:
-        """Nothing more is written."""
-        self.core.close()
-        self.client.mark(self)
-
-    def abort(self) -> None:
-        """A RST."""
-        self.core.abort()
-        self.client.mark(self)
-
-    async def closed(self) -> Reason | None:
-        """Wait until it is over: why."""
-        await self.wait(lambda: self.core.closed or self.core.state is State.TIME_WAIT)
-        return self.core.reason
-
-    # ---- for the client
-
-    def arrives(self, segment: Segment, payload: Buffers, now: int) -> None:
-        """A segment for it."""
-        core = self.core
-        lent = core.segment_arrives(segment, payload, now)
-        if lent:
-            if self.sink is not None:
-                self.sink(lent)
-                core.consumed(lent.nbytes)
-            else:
-                core.consumed(0)
-        self._changed.set()
-        self.client.mark(self)
-
-    def transmit(self) -> bool:
-        """Send what is to be sent; False: no room."""
-        self.is_dirty = False
-        client = self.client
-        sent = self.core.transmit(self._emit, client.now)
-        client.deadlines.touch(self)
-        if self.core.closed and sent:
-            client.forget(self)
-        self._changed.set()
-        return sent
-
-    def _emit(self, segment: Segment, payload: Buffers) -> bool:
-        _, port, _, remote_port = self.key
-        path = self.path
-        header = tcp.pack_header(port, remote_port, segment, 0)
-        length = payload.nbytes
-        total = path.pseudo + len(header) + length
-        vnet = VnetHeader()
-        if self.client.offload:
-            total %= 65535
-            unsummed = path.tcp_unsummed
-            vnet = unsummed
-            if length > self.core.segment_size:
-                vnet = VnetHeader(
-                    NEEDS_CHECKSUM, path.gso_type, 0, self.core.segment_size, unsummed.checksum_start, 16
-                )
-        else:
-            total = checksum.add_views([header, *payload], total) ^ 0xFFFF
-        header = header[:16] + total.to_bytes(2, "big") + header[18:]
-        head = memoryview(path.head(self.client.gateway_mac, len(header) + length) + header)
-        return self.client.hand_over((Frame(Buffers((head, *payload)), vnet),)) > 0
-
-    def next_deadline(self) -> int | None:
-        """See deadlines.Owner."""
-        return self.core.next_deadline()
-
-    def on_deadline(self, now: int) -> None:
-        """See deadlines.Owner."""
-        self.client.now = now
-        self.core.on_deadline(now)
-        self.client.mark(self)
-
-
-class Datagram(NamedTuple):
-    """What has arrived at a UDP port, and from where."""
-
-    payload: bytes
-    address: str
-    port: int
-
-
-class UdpPort:
-    """A UDP port of the client."""
-
-    def __init__(self, client: NetClient, port: int) -> None:
-        self.client = client
-        self.port = port
-        #: Takes what arrives in the place of ``receive``: the frame, lent for the call.
-        self.sink: Callable[[Frame], None] | None = None
-        self._received: asyncio.Queue[Datagram] = asyncio.Queue()
-
-    def send(self, address: str, port: int, payload: bytes) -> None:
-        """Send a datagram."""
-        destination = pack_address(address)
-        source = self.client.source_for(destination)
-        self.client.send_ip(
-            source, destination, udp.PROTOCOL, udp.pack(source, destination, self.port, port, payload)
-        )
-
-    async def receive(self) -> Datagram:
-        """The next one that arrives."""
-        return await self._received.get()
-
-    @property
-    def waiting(self) -> int:
-        """Datagrams that were not received yet."""
-        return self._received.qsize()
-
-    def arrives(self, datagram: Datagram) -> None:
-        """For the client."""
-        self._received.put_nowait(datagram)
-
-
 class NetClient(NetPort):
     """Home: the back end's. Addresses are text. Connect it to the back end before anything else."""
 
     has_vnet_header = True
+    fills_directly = True
 
     def __init__(
         self, context: AioContext, clock: Clock, *, mac: bytes = MAC, offload: bool = True, seed: int = 0
@@ -248,6 +89,7 @@ class NetClient(NetPort):
         self._flushing = False
         self._sending_now = False
         self._inbox: list[Frame] = []
+        self._memory = memoryview(bytearray(MAX_FRAME))
         self._bh = context.bh_new(self._flush, "client")
         self._changed = asyncio.Event()
 
@@ -258,7 +100,7 @@ class NetClient(NetPort):
     # ---- for tests
 
     @home
-    async def dhcp(self, host_name: str = "") -> dhcp.Message:
+    async def dhcp(self) -> Lease:
         """Get an address: the server's last word. ConnectionRefusedError: it says no."""
         port = self.udp(68)
         options: dict[int, bytes] = {dhcp.MESSAGE_TYPE: bytes((dhcp.DISCOVER,))}
@@ -278,7 +120,7 @@ class NetClient(NetPort):
         self.address = answer.your
         return answer
 
-    def _broadcast_dhcp(self, message: dhcp.Message) -> None:
+    def _broadcast_dhcp(self, message: Lease) -> None:
         datagram = udp.pack(ipv4.ANY, ipv4.BROADCAST, 68, 67, message.pack())
         self.send_ip(ipv4.ANY, ipv4.BROADCAST, udp.PROTOCOL, datagram, ethernet.BROADCAST)
 
@@ -357,7 +199,10 @@ class NetClient(NetPort):
     def inject(self, *frames: Frame | bytes) -> None:
         """Send frames as they are; those that are not taken when they are."""
         self._unsent += [frame if isinstance(frame, Frame) else Frame.of(frame) for frame in frames]
-        self._send_unsent()
+        if self._sending_now:
+            self._bh.schedule()
+        else:
+            self._send_unsent()
 
     @home
     def pause(self) -> None:
@@ -388,6 +233,12 @@ class NetClient(NetPort):
         path = path_between(self.mac, source, destination, protocol)
         self.inject(path.head(mac or self.gateway_mac, len(payload)) + payload)
 
+    def send_udp_to(self, group: str, number: int, port: UdpPort, payload: bytes) -> None:
+        """Send a datagram to a group of the link, from the address that holds there."""
+        destination = pack_address(group)
+        datagram = udp.pack(self.link_local, destination, port.port, number, payload)
+        self.send_ip(self.link_local, destination, udp.PROTOCOL, datagram, ipv6.multicast_mac(destination))
+
     def send_discovery(self, source: bytes, destination: bytes, message: bytes) -> None:
         """Send a message of neighbour discovery."""
         mac = ipv6.multicast_mac(destination) if ipv6.is_multicast(destination) else self.gateway_mac
@@ -405,13 +256,20 @@ class NetClient(NetPort):
             self._inbox += [frame.copy() for frame in frames]
             self._bh.schedule()
             return len(frames)
-        self.now = self.clock.now()
         for frame in frames:
             self._frame(frame)
         return len(frames)
 
+    def receive_into(self, capacity: int, fill: Fill) -> bool:
+        if self._paused:
+            return False
+        view = self._memory if not self._sending_now else memoryview(bytearray(capacity))
+        filled = fill(Buffers((view[:capacity],)))
+        if filled is not None:
+            self.receive((Frame(Buffers((view[: filled.length],)), filled.vnet),))
+        return True
+
     def writable(self) -> None:
-        self._send_unsent()
         self._flush()
 
     # ---- inside
@@ -420,7 +278,7 @@ class NetClient(NetPort):
         data = frame.head(256)
         link = ethernet.parse(data)
         if link.ether_type == ethernet.ARP:
-            self._arp(arp.parse(data, link.start))
+            self._on_arp(arp.parse(data, link.start))
             return
         header: ipv4.Header | ipv6.Header
         if link.ether_type == ethernet.IPV4:
@@ -443,6 +301,7 @@ class NetClient(NetPort):
             whole = frame.tobytes()
             assert checksum.is_right(header.source, header.destination, 6, whole[header.start : header.end])
         key = (header.destination, parsed.destination_port, header.source, parsed.source_port)
+        self.now = self.clock.now()
         stream = self.streams.get(key)
         payload = frame.buffers.slice(parsed.start, header.end - parsed.start)
         if stream is not None:
@@ -501,11 +360,9 @@ class NetClient(NetPort):
                 answer = ndp.NeighborAdvertisement(
                     discovery.target, ndp.Options(target_mac=self.mac), ndp.SOLICITED | ndp.OVERRIDE
                 )
-                self.send_discovery(
-                    discovery.target, header.source, answer.pack(discovery.target, header.source)
-                )
+                self.send_discovery(discovery.target, header.source, answer.pack(discovery.target, header.source))
 
-    def _arp(self, packet: arp.Packet) -> None:
+    def _on_arp(self, packet: ArpPacket) -> None:
         if packet.operation == arp.REQUEST and packet.target_address == self.address:
             header = ethernet.Header(packet.sender_mac, self.mac, ethernet.ARP).pack()
             self.inject(header + arp.reply(packet, self.mac).pack())
@@ -537,7 +394,10 @@ class NetClient(NetPort):
             return
         self._flushing = True
         try:
-            while self._inbox or self._dirty:
+            while self._inbox or self._dirty or self._unsent:
+                self._send_unsent()
+                if self._unsent:
+                    return
                 inbox, self._inbox = self._inbox, []
                 self.now = self.clock.now()
                 for frame in inbox:
@@ -567,11 +427,6 @@ class NetClient(NetPort):
                 return
             for _ in range(taken):
                 self._unsent.popleft()
-
-
-def pack_address(text: str) -> bytes:
-    """4 or 16 bytes."""
-    return socket.inet_pton(socket.AF_INET6 if ":" in text else socket.AF_INET, text)
 
 
 def frames_of(packets: Iterable[bytes], mac: bytes, gateway_mac: bytes) -> list[bytes]:

@@ -8,6 +8,7 @@ import os
 import socket
 from typing import Any, Final, NamedTuple, TypeAlias
 
+from asyncemu import own_sockets
 from asyncemu.errors import ConfigError
 
 #: Between two attempts at a server whose queue of clients is full, in s (arbitrary).
@@ -55,6 +56,7 @@ async def listen(address: Address, backlog: int, where: str = "server") -> list[
             port = listeners[0].getsockname()[1] if listeners else resolved[1]
             listener.bind((resolved[0], port, *resolved[2:]))
             listener.listen(backlog)
+            own_sockets.register(listener)
         except OSError as error:
             listener.close()
             failure = error
