@@ -21,7 +21,8 @@ from asyncemu.memory.buffers import Buffers
 from asyncemu.net import Frame, connect
 from asyncemu.net.user.backend import UserNetdev
 from asyncemu.net.user.options import UserOptions
-from asyncemu.testing.net_client import NetClient, Stream
+from asyncemu.testing.net_client import NetClient
+from asyncemu.testing.net_client_tcp import Stream
 from benchmarks.benchmark import Benchmark, Outcome
 from benchmarks.goal import Goal
 from benchmarks.net_peer import Peer

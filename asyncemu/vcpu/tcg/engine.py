@@ -18,6 +18,7 @@ from unicorn import riscv_const, unicorn_const
 from asyncemu.memory import AddressSpace, MmioRegion, RamRegion
 from asyncemu.tracing import tracer
 from asyncemu.vcpu.tcg import native
+from asyncemu.vcpu.tcg.code_pages import CodePages
 from asyncemu.vcpu.tcg.exact_stop import SLICE_INSTRUCTIONS, StopMethod, engine_handle, switch_exit_checks_off
 from asyncemu.vcpu.tcg.unicorn_library import emu_start, emu_stop, hook_add, remove_translations
 
@@ -57,6 +58,10 @@ class Engine:
             raise RuntimeError("Unicorn's private struct is not as the self-test found it")
         self.uc.ctl_exits_enabled(True)
         self.native_state = self._add_hooks(ns_per_tick, native_time)
+        ram = [region for region in memory.regions if isinstance(region, RamRegion)]
+        ram_end = max((region.base + region.size for region in ram), default=1)
+        self._code_pages = CodePages(self.handle, min((region.base for region in ram), default=0), ram_end, self.stop)
+        self._entered = False
 
     # ---- running
 
@@ -64,6 +69,12 @@ class Engine:
         """Run from ``pc`` until a stop, a WFI, an error or the end of a slice; Unicorn's error number."""
         if self.native_state is not None:
             self.native_state.stop = 0
+        if self._code_pages.full:
+            self.forget_all_code()
+        if not self._entered:
+            # Of the very first block Unicorn says nothing.
+            self._entered = True
+            self._code_pages.add(pc)
         count = SLICE_INSTRUCTIONS if self.method is StopMethod.SLICES else 0
         self.running = True
         error: int = emu_start(self.handle, pc, 0, 0, count)
@@ -88,6 +99,7 @@ class Engine:
     def forget_all_code(self) -> None:
         """Forget every translation."""
         self.uc.ctl_flush_tb()
+        self._code_pages.forget()
 
     # ---- what the guest runs into
 
@@ -135,7 +147,7 @@ class Engine:
             hook_add(self.handle, unicorn_const.UC_HOOK_INTR, python_callback, 0)
         if state is not None and self.method is StopMethod.BLOCK_HOOK:
             hook_add(self.handle, unicorn_const.UC_HOOK_BLOCK, module.on_block, ctypes.addressof(state))
-        # No hook on memory: with any, every load and store of the guest leaves the fast path.
+        # No hook on all of memory: with one, every load and store of the guest leaves the fast path.
         return state
 
     def _exception(self, _: int, number: int, __: int) -> None:

@@ -37,11 +37,16 @@ _handle, _pointer, _u64, _size = ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint
 emu_start: Final = _function(_releasing, "uc_emu_start", _handle, _u64, _u64, _u64, _size)
 #: uc_emu_stop(uc): any thread.
 emu_stop: Final = _function(_quick, "uc_emu_stop", _handle)
+#: uc_vmem_translate(uc, virtual address, prot, &physical address), through the guest's page tables.
+vmem_translate: Final = _function(_quick, "uc_vmem_translate", _handle, _u64, ctypes.c_uint32, _pointer)
 context_save: Final = _function(_quick, "uc_context_save", _handle, _pointer)
 _ctl = _function(_quick, "uc_ctl", _handle, ctypes.c_uint32, _u64, _u64)
 # UC_CTL_WRITE(UC_CTL_TB_REMOVE_CACHE, 2): two arguments, one bit for writing; unicorn.h.
 _REMOVE_CACHE: Final = unicorn.unicorn_const.UC_CTL_TB_REMOVE_CACHE | 2 << 26 | 1 << 30
+# UC_CTL_WRITE(UC_CTL_TLB_FLUSH, 0)
+_FLUSH_TLB: Final = unicorn.unicorn_const.UC_CTL_TLB_FLUSH | 1 << 30
 _vmem_read = _function(_quick, "uc_vmem_read", _handle, _u64, ctypes.c_uint32, _pointer, _size)
+_hook_del = _function(_quick, "uc_hook_del", _handle, _size)
 _reg_read_batch = _function(_quick, "uc_reg_read_batch", _handle, _pointer, _pointer, ctypes.c_int)
 _reg_write_batch = _function(_quick, "uc_reg_write_batch", _handle, _pointer, _pointer, ctypes.c_int)
 
@@ -58,8 +63,16 @@ def remove_translations(handle: int, start: int, end: int) -> None:
     _ctl(handle, _REMOVE_CACHE, start, end)
 
 
-def hook_add(handle: int, kind: int, callback: int, user_data: int) -> None:
-    """Add a hook whose callback is native code at the address ``callback``, for all guest addresses."""
+def flush_tlb(handle: int) -> None:
+    """Forget which virtual pages are where. uc_ctl(UC_CTL_TLB_FLUSH)."""
+    _ctl(handle, _FLUSH_TLB, 0, 0)
+
+
+def hook_add(handle: int, kind: int, callback: int, user_data: int, first: int = 1, last: int = 0) -> int:
+    """Add a hook whose callback is native code at the address ``callback``; returns what ``hook_remove`` takes.
+
+    For the addresses [first, last], and for all of them when ``first`` is greater.
+    """
     hook = ctypes.c_size_t()
     error = _releasing.uc_hook_add(
         ctypes.c_void_p(handle),
@@ -67,11 +80,17 @@ def hook_add(handle: int, kind: int, callback: int, user_data: int) -> None:
         ctypes.c_int(kind),
         ctypes.c_void_p(callback),
         ctypes.c_void_p(user_data),
-        ctypes.c_uint64(1),
-        ctypes.c_uint64(0),
+        ctypes.c_uint64(first),
+        ctypes.c_uint64(last),
     )
     if error:
         raise unicorn.UcError(error)
+    return hook.value
+
+
+def hook_remove(handle: int, hook: int) -> None:
+    """Remove a hook, also from within a callback."""
+    _hook_del(handle, hook)
 
 
 def read_instruction(handle: int, address: int) -> int | None:
