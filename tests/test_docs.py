@@ -24,7 +24,9 @@ def test_links_lead_to_files(page: Path) -> None:
     assert missing == []
 
 
-@pytest.mark.parametrize(("name", "least"), [("event-model.md", 40), ("block.md", 10), ("block-compat.md", 1), ("networking.md", 8)])
+@pytest.mark.parametrize(
+    ("name", "least"), [("event-model.md", 40), ("block.md", 10), ("block-compat.md", 1), ("networking.md", 8)]
+)
 def test_page_names_tests_that_exist(name: str, least: int) -> None:
     page = DOCS / name
     named = NAMED.findall(page.read_text())

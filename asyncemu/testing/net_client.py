@@ -169,10 +169,12 @@ class NetClient(NetPort):
         core = TcpConnection.connect(self._random.getrandbits(32), settings)
         return self._add(key, core)
 
+    @home
     def listen(self, port: int) -> asyncio.Queue[Stream]:
         """Accept connections: they come in the queue when they are established."""
         return self._listening.setdefault(port, asyncio.Queue())
 
+    @home
     def udp(self, port: int = 0) -> UdpPort:
         """A UDP port, of that number."""
         if not port:
@@ -196,6 +198,7 @@ class NetClient(NetPort):
             self.send_ip(source, destination, icmpv6.PROTOCOL, message)
         return await future
 
+    @home
     def inject(self, *frames: Frame | bytes) -> None:
         """Send frames as they are; those that are not taken when they are."""
         self._unsent += [frame if isinstance(frame, Frame) else Frame.of(frame) for frame in frames]
@@ -222,23 +225,27 @@ class NetClient(NetPort):
             self._changed.clear()
             await self._changed.wait()
 
+    @home
     def source_for(self, destination: bytes) -> bytes:
         """Which of its addresses it sends from."""
         if len(destination) == 4:
             return self.address
         return self.link_local if ipv6.is_link_local(destination) else self.address6
 
+    @home
     def send_ip(self, source: bytes, destination: bytes, protocol: int, payload: bytes, mac: bytes = b"") -> None:
         """Send a packet, whole."""
         path = path_between(self.mac, source, destination, protocol)
         self.inject(path.head(mac or self.gateway_mac, len(payload)) + payload)
 
+    @home
     def send_udp_to(self, group: str, number: int, port: UdpPort, payload: bytes) -> None:
         """Send a datagram to a group of the link, from the address that holds there."""
         destination = pack_address(group)
         datagram = udp.pack(self.link_local, destination, port.port, number, payload)
         self.send_ip(self.link_local, destination, udp.PROTOCOL, datagram, ipv6.multicast_mac(destination))
 
+    @home
     def send_discovery(self, source: bytes, destination: bytes, message: bytes) -> None:
         """Send a message of neighbour discovery."""
         mac = ipv6.multicast_mac(destination) if ipv6.is_multicast(destination) else self.gateway_mac
@@ -377,11 +384,13 @@ class NetClient(NetPort):
         self.mark(stream)
         return stream
 
+    @home
     def forget(self, stream: Stream) -> None:
         """It is over."""
         self.deadlines.forget(stream)
         self.streams.pop(stream.key, None)
 
+    @home
     def mark(self, stream: Stream) -> None:
         """It may have something to send: in the next round."""
         if not stream.is_dirty:
@@ -412,6 +421,7 @@ class NetClient(NetPort):
         finally:
             self._flushing = False
 
+    @home
     def hand_over(self, frames: Frames) -> int:
         """``send``, during which nothing that arrives is looked at."""
         self._sending_now = True

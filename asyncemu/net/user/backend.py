@@ -142,6 +142,7 @@ class UserNetdev(NetBackend[UserOptions], name="user"):
     def _guest_of(self, forward: HostForward) -> bytes:
         return forward.guest or self.services.guest_address()
 
+    @home
     def statistics(self) -> dict[str, int]:
         """What there is, and packets that went nowhere, by why. QEMU: info usernet."""
         return {

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from random import SystemRandom
 from typing import Final, Protocol
 
-from asyncemu.loop import AioContext, Clock
+from asyncemu.loop import AioContext, Clock, home
 from asyncemu.net.frame import DATA_VALID, GSO_ECN, GSO_UDP_L4, NEEDS_CHECKSUM, PLAIN, Frame, Frames
 from asyncemu.net.packets import arp, checksum, ethernet, icmp, icmpv6, ipv4, ipv6, ndp, udp
 from asyncemu.net.packets.errors import Malformed
@@ -87,6 +87,7 @@ class Stack:
 
     # ---- from the guest
 
+    @home
     def receive(self, frames: Frames) -> int:
         """See NetPort."""
         if self.output.refuses():
@@ -101,11 +102,13 @@ class Stack:
         self.settle()
         return len(frames)
 
+    @home
     def settle(self) -> None:
         """Send what was collected since the last time."""
         for callback in self.on_settle:
             callback()
 
+    @home
     def drop(self, reason: str, count: int = 1) -> None:
         """Count packets that went nowhere."""
         if reason not in self.drops and len(self.drops) >= MAX_KINDS:
@@ -193,6 +196,7 @@ class Stack:
         joined = header._replace(fragment=None, protocol=whole.protocol).pack(len(whole.payload)) + whole.payload
         return Packet(ipv6.parse(joined), joined, Frame.of(joined), packet.mac, 0, False)
 
+    @home
     def verify(self, packet: Packet) -> None:
         """Of UDP and TCP: is the checksum right? Raises Malformed."""
         header = packet.header
@@ -202,6 +206,7 @@ class Stack:
 
     # ---- to the guest
 
+    @home
     def send_packet(
         self, source: bytes, destination: bytes, protocol: int, payload: bytes, mac: bytes | None = None
     ) -> None:
@@ -231,6 +236,7 @@ class Stack:
             else:
                 self.output.answer(Frame.of(data))
 
+    @home
     def send_udp(
         self,
         source: tuple[bytes, int],
@@ -242,16 +248,19 @@ class Stack:
         datagram = udp.pack(source[0], destination[0], source[1], destination[1], payload)
         self.send_packet(source[0], destination[0], udp.PROTOCOL, datagram, mac)
 
+    @home
     def send_discovery(self, reply: Reply) -> None:
         """Send a message of neighbour discovery, whose hop limit says that no router has passed it on."""
         header = ipv6.Header(reply.source, reply.destination, icmpv6.PROTOCOL, ndp.HOP_LIMIT)
         link = ethernet.Header(reply.mac, self.addresses.mac, _IPV6).pack()
         self.output.answer(Frame.of(link + header.pack(len(reply.message)) + reply.message))
 
+    @home
     def unreachable(self, packet: Packet, code: int, code6: int) -> None:
         """Tell the guest that its packet went nowhere: codes of ICMP's and ICMPv6's UNREACHABLE."""
         self.report(packet, (icmp.UNREACHABLE, code), (icmpv6.UNREACHABLE, code6))
 
+    @home
     def report(self, packet: Packet, kind: tuple[int, int], kind6: tuple[int, int]) -> None:
         """Send an ICMP error, of a type and a code, about a packet, if one may be sent."""
         header, data = packet.header, packet.data
@@ -266,6 +275,7 @@ class Stack:
             message = icmpv6.error(source, destination, *kind6, quoted)
             self.send_packet(source, destination, icmpv6.PROTOCOL, message, packet.mac)
 
+    @home
     def close(self) -> None:
         """Nothing comes or goes any more."""
         self.deadlines.close()
