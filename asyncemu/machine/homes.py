@@ -87,6 +87,7 @@ class _Groups:
                 self._leader[second] = first
 
     def first_of(self, name: str) -> str:
+        """The one that stands for all of those that share a home with ``name``."""
         while name in self._leader:
             name = self._leader[name]
         return name
