@@ -166,8 +166,10 @@ class Tracer:
         for ring in rings:
             # Before the events: each of these is among them, or has been dropped; some that came since may be too.
             recorded = ring.recorded
-            # One step under the GIL: copying references runs no code that could let the ring's thread in.
-            events = tuple(ring.events)
+            # The copy is one step under the GIL: copying a deque's references allocates nothing that the garbage
+            # collector counts. Making a tuple of the ring itself can start a collection, whose finalizers let the
+            # ring's thread in.
+            events = tuple(ring.events.copy())
             dropped = max(recorded - len(events), 0)
             tracks.append(Track(ring.name, ring.thread.native_id or 0, events, dropped))
         return tracks
