@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol, TypeVar
 
 from asyncemu import coroutines
+from asyncemu.events import Event
 from asyncemu.loop import AioContext, Clocks, HasHome, PostedQueue, any_thread, home
 from asyncemu.memory import AddressSpace
 from asyncemu.net.mac import MacAddresses
@@ -37,6 +38,9 @@ class Platform(Protocol):
 
     def request_io_error_stop(self) -> None:
         """Stop, as a back end can't go on; whoever removes the cause lets the machine go on. QEMU: io-error."""
+
+    def emit(self, event: Event) -> None:
+        """Tell those who control the machine what has happened."""
 
 
 @dataclass(frozen=True, slots=True)

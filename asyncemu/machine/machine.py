@@ -23,6 +23,7 @@ from asyncemu.block import BlockGraph, BlockNode, move_nodes
 from asyncemu.chardev import Chardev, MuxCommand
 from asyncemu.devices import Device, Environment
 from asyncemu.errors import AsyncemuError, ConfigError
+from asyncemu.events import Event, EventBus, Reset, Resume, Shutdown, ShutdownCause, Stop
 from asyncemu.loop import AioContext, Clocks, IOThread, IOThreadParameters, SteppedSource, any_thread, home
 from asyncemu.machine import boot
 from asyncemu.machine.homes import Homes, Users, home_of
@@ -90,6 +91,7 @@ class Machine:
         self.options = options
         self.clocks = clocks or Clocks(SteppedSource(context) if options.qtest else None)
         self.state = RunState.PRELAUNCH
+        self.events = EventBus(context)
         self.memory = AddressSpace()
         self.iothreads: dict[str, IOThread] = {}
         self.block = BlockGraph(context, directory)
@@ -272,7 +274,7 @@ class Machine:
 
     def _qtest_ended(self, error: BaseException | None) -> None:
         if error is None:
-            self._end(ExitReason.QUIT, RunState.SHUTDOWN)
+            self.quit("host-signal")
         else:
             self._vcpu_failed(error)
 
@@ -319,6 +321,7 @@ class Machine:
         for vcpu in self.vcpus:
             vcpu.cpu.clock_changed()
             vcpu.resume()
+        self.events.emit(Resume())
 
     @home
     async def pause(self, state: RunState = RunState.PAUSED) -> None:
@@ -335,9 +338,10 @@ class Machine:
         # Until the machine goes on: what the guest had rung for and was not popped yet stays in its rings.
         await self._quiet.enter_async_context(self.block.drained())
         await self._quiet.enter_async_context(self.net.quiet())
+        self.events.emit(Stop())
 
     @home
-    async def reset(self) -> None:
+    async def reset(self, reason: ShutdownCause = "host-qmp-system-reset") -> None:
         """Everything as at power-on, the boot images loaded again. QEMU: qemu_system_reset."""
         running = self.state is RunState.RUNNING
         await self.pause()
@@ -348,6 +352,7 @@ class Machine:
             await vcpu.run_on_cpu(vcpu.cpu.reset)
         if self._qtest is not None:
             self._qtest.hart.reset()
+        self.events.emit(Reset(guest=reason.startswith("guest"), reason=reason))
         if running:
             self.resume()
 
@@ -369,17 +374,28 @@ class Machine:
         """See devices.Platform."""
         reason = ExitReason.GUEST_FAILURE if failed else ExitReason.GUEST_SHUTDOWN
         state = RunState.GUEST_PANICKED if failed else RunState.SHUTDOWN
-        self.context.schedule_oneshot(lambda: self._end(reason, state))
+        cause: ShutdownCause = "guest-panic" if failed else "guest-shutdown"
+        self.context.schedule_oneshot(lambda: self._end(reason, state, cause))
 
     @any_thread
-    def request_reset(self) -> None:
+    def quit(self, cause: ShutdownCause = "host-qmp-quit") -> None:
+        """End the machine from outside. QEMU: qmp_quit."""
+        self.context.schedule_oneshot(lambda: self._end(ExitReason.QUIT, RunState.SHUTDOWN, cause))
+
+    @any_thread
+    def request_reset(self, reason: ShutdownCause = "guest-reset") -> None:
         """See devices.Platform."""
-        self.context.schedule_oneshot(self._begin_reset)
+        self.context.schedule_oneshot(lambda: self._begin_reset(reason))
 
     @any_thread
     def request_io_error_stop(self) -> None:
         """See devices.Platform."""
         self.context.schedule_oneshot(self._begin_io_error_stop)
+
+    @any_thread
+    def emit(self, event: Event) -> None:
+        """See devices.Platform."""
+        self.events.emit(event)
 
     def _begin_io_error_stop(self) -> None:
         if self.state is RunState.RUNNING:
@@ -392,15 +408,15 @@ class Machine:
         if self.state is RunState.IO_ERROR and self._stopping is not None:
             self._stopping.add_done_callback(lambda _: self.resume())
 
-    def _begin_reset(self) -> None:
+    def _begin_reset(self, reason: ShutdownCause) -> None:
         if self._resetting is None or self._resetting.done():
-            self._resetting = self.context.loop.create_task(self.reset())
+            self._resetting = self.context.loop.create_task(self.reset(reason))
             self._resetting.add_done_callback(self._reset_ended)
 
     def _reset_ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
             self.context.loop.call_exception_handler({"message": "machine reset or stop", "exception": error})
-            self._end(ExitReason.GUEST_FAILURE, RunState.INTERNAL_ERROR)
+            self._end(ExitReason.GUEST_FAILURE, RunState.INTERNAL_ERROR, "host-error")
 
     @any_thread
     def console_write(self, data: bytes) -> int:
@@ -416,21 +432,19 @@ class Machine:
 
     def _chardev_command(self, command: MuxCommand) -> None:
         if command is MuxCommand.QUIT:
-            self._end(ExitReason.QUIT, RunState.SHUTDOWN)
+            self.quit("host-ui")
 
     def _vcpu_failed(self, error: BaseException) -> None:
         if isinstance(error, GuestFault):
             log.error("%s", error)
         else:
             self.context.loop.call_exception_handler({"message": "vCPU thread", "exception": error})
-        self._end(ExitReason.GUEST_FAILURE, RunState.INTERNAL_ERROR)
+        self._end(ExitReason.GUEST_FAILURE, RunState.INTERNAL_ERROR, "host-error")
 
-    def _end(self, reason: ExitReason, state: RunState) -> None:
-        if not self.context.in_home():
-            # From a chardev in an iothread.
-            self.context.schedule_oneshot(lambda: self._end(reason, state))
-        elif not self.exited.done():
+    def _end(self, reason: ExitReason, state: RunState, cause: ShutdownCause) -> None:
+        if not self.exited.done():
             self.state = state
+            self.events.emit(Shutdown(guest=cause.startswith("guest"), reason=cause))
             self.exited.set_result(reason)
 
     @home

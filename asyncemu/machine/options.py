@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from typing import Annotated, Literal
+from uuid import UUID
 
 from pydantic import AfterValidator, Field, ValidationInfo
 
@@ -33,6 +34,8 @@ def _socket_address(value: str, info: ValidationInfo) -> str:
 class MachineOptions(Options):
     """[machine]"""
 
+    name: str = Field("", max_length=255, description="What the machine is called (QEMU's -name).")
+    uuid: UUID = Field(UUID(int=0), description="The machine's UUID.")
     type: Literal["virt"] = Field("virt", description="Board: virt is QEMU's riscv64 board.")
     accel: list[Literal["tcg"]] = Field(["tcg"], min_length=1, description="Accelerators; the first that works.")
     memory: Size = Field(128 << 20, description="RAM: 256M, 256MiB, 1G, or a number of bytes.")

@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
 from asyncemu.devices import Device, Environment, MmioDevice
+from asyncemu.events import Event
 from asyncemu.loop import AioContext, Clocks, home
 from asyncemu.memory import AddressSpace, GuestRam
 from asyncemu.options import Options
@@ -38,6 +39,8 @@ class RecordingPlatform:
         self.resets = 0
         #: How often a back end's error was to stop the machine.
         self.io_error_stops = 0
+        #: What was to be told to those who control the machine.
+        self.events: list[Event] = []
 
     def request_shutdown(self, failed: bool) -> None:
         """See devices.Platform."""
@@ -50,6 +53,10 @@ class RecordingPlatform:
     def request_io_error_stop(self) -> None:
         """See devices.Platform."""
         self.io_error_stops += 1
+
+    def emit(self, event: Event) -> None:
+        """See devices.Platform."""
+        self.events.append(event)
 
 
 class DeviceBench:
