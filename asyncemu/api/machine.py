@@ -33,7 +33,9 @@ from asyncemu.loop.main_loop import SWITCH_INTERVAL
 from asyncemu.machine import ExitReason
 from asyncemu.machine import Machine as MachineParts
 from asyncemu.memory import AddressSpace
+from asyncemu.monitor import hmp
 from asyncemu.monitor.control import Control
+from asyncemu.monitor.monitors import Monitors
 
 EventT = TypeVar("EventT", bound=Event)
 
@@ -96,6 +98,10 @@ class Machine:
         await parts.build()
         self.control = Control(parts)
         self._undo.callback(self._close_streams)
+        if self._config.monitors:
+            monitors = Monitors(self.control, self._config.monitors)
+            self._undo.push_async_callback(monitors.close)
+            await monitors.open()
         if self._console_id:
             await self._connect_console(parts)
         parts.events.subscribe(self._heard)
@@ -138,6 +144,10 @@ class Machine:
         Arguments as QMP has them or by keyword with underscores: ``vm.qmp("block_resize", node_name="disk0", size=0)``.
         """
         return await self.control.execute(command, {**(arguments or {}), **more})
+
+    async def hmp(self, line: str) -> str:
+        """Run a line of the human monitor's; what it prints, errors too."""
+        return await hmp.execute(self.control, line)
 
     def events(self, *types: type[EventT]) -> EventStream[EventT]:
         """The events of these types (none given: all) from now on."""

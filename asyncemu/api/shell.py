@@ -3,8 +3,9 @@
 
 A line with the command between two marks goes to the shell: ``echo MARK; command eval 'COMMAND'; echo MARK $?``
 (``command``: or an error in its syntax would end the line). The terminal echoes it, so each mark is written in two
-quoted halves, which the shell joins: only what the shell has written has the whole mark. What the command wrote is what
-lies between the marks, and whatever else writes to the console meanwhile (the kernel; ``dmesg -n 1`` keeps it quiet).
+halves with an empty quotation between, which the shell joins: only what the shell has written has the whole mark. What
+the command wrote is what lies between the marks, and whatever else writes to the console meanwhile (the kernel;
+``dmesg -n 1`` keeps it quiet).
 """
 
 from __future__ import annotations
@@ -73,9 +74,9 @@ class Shell:
         async with self._turn:
             await self.wait_ready(timeout)
             self._count += 1
-            mark = f"asyncemu-{self._count}"
-            halves = f"asyncemu'-{self._count}"
-            line = f"echo {halves}+'; command eval {shlex.quote(command)}; echo {halves}-' $?"
+            # Short: each character goes through the guest's UART, and back again as its echo.
+            mark = f"@{self._count}"
+            line = f"echo @''{self._count}+;command eval {shlex.quote(command)};echo @''{self._count}- $?"
             if len(line.encode()) > MAX_LINE:
                 raise ValueError(f"the command has {len(command)} characters; put it into a file in the guest")
             self._console.send_line(line)

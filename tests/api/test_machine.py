@@ -135,6 +135,22 @@ async def test_machine_qmp_error_is_an_exception(tmp_path: Path) -> None:
             await vm.qmp("nonsense")
 
 
+async def test_machine_hmp_line_is_answered_in_text(tmp_path: Path) -> None:
+    async with asyncemu.Machine(echo_machine(tmp_path), paused=True) as vm:
+        assert await vm.hmp("info status") == "VM status: paused (prelaunch)\r\n"
+
+
+async def test_machine_qmp_socket_of_vm_toml_is_open(tmp_path: Path) -> None:
+    tables = echo_machine(tmp_path, qmp={"listen": "unix:qmp.sock"})
+
+    async with asyncemu.Machine(tables, directory=tmp_path):
+        reader, writer = await asyncio.open_unix_connection(tmp_path / "qmp.sock")
+        greeting = await reader.readline()
+        writer.close()
+
+    assert b'"QMP"' in greeting
+
+
 async def test_machine_memory_is_the_guests(tmp_path: Path) -> None:
     async with asyncemu.Machine(echo_machine(tmp_path)) as vm:
         vm.memory.write(RAM_BASE + 0x80_0000, b"left by the program")
