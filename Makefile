@@ -8,7 +8,7 @@ run = .venv/bin/python
 # Peers that the tests hold us against, the assembler for guest programs, and what loads a machine.
 test_packages = qemu-system-misc qemu-utils device-tree-compiler gcc-riscv64-linux-gnu libc6-dev-riscv64-cross \
 	opensbi u-boot-qemu stress-ng cpio e2fsprogs libnbd-bin python3-libnbd nbdkit fio openssl \
-	iproute2 tcpdump tshark dnsmasq-base tftp-hpa curl iperf3
+	iproute2 tcpdump tshark dnsmasq-base tftp-hpa curl iperf3 socat gdb-multiarch
 
 # What the demo writes goes here; its base stays as it was made.
 overlay = guests/cache/riscv64/overlay.qcow2
@@ -35,6 +35,7 @@ lint: dev
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
+	MYPYPATH=$$(echo examples/guides/* | tr ' ' :) .venv/bin/mypy examples/guides/*/*.py
 	.venv/bin/lint-imports
 
 bench: dev guests

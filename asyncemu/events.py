@@ -109,6 +109,21 @@ class Shutdown(Event, name="SHUTDOWN"):
     reason: ShutdownCause
 
 
+class GuestPanicked(Event, name="GUEST_PANICKED"):
+    """The guest says that it has failed."""
+
+    action: Literal["pause", "poweroff", "run"]
+
+
+class DeviceDeleted(Event, name="DEVICE_DELETED"):
+    """A device has been taken out, after device_del."""
+
+    #: Its id; None: it had none.
+    device: str | None = None
+    #: Where it was in the tree of objects (QOM).
+    path: str
+
+
 class Powerdown(Event, name="POWERDOWN"):
     """The guest was asked to power off."""
 

@@ -26,6 +26,11 @@ def checked_name(name: str, directory: Path | None) -> str:
         raise ValueError("is empty; give the path of a file")
     if "\0" in name:
         raise ValueError("has a NUL character, which no file's name has")
+    try:
+        os.fsencode(name)
+    except UnicodeEncodeError:
+        # Half of a surrogate pair: JSON can spell it.
+        raise ValueError("has a character that no file's name has") from None
     if directory is None:
         return name
     if name.startswith("~"):

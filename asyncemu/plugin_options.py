@@ -30,6 +30,7 @@ IDENTITY_KEY = {
     "netdev": "id",
     "netfilter": "id",
     "device": "id",
+    "monitor": "id",
 }
 
 #: The key that names the class, per table; QEMU's names.
@@ -43,7 +44,7 @@ DRIVER_KEY = {
 
 
 #: Names of objects, as QEMU has them: none looks like a number or like a name that the runtime made up ("#block001").
-_IDENTITY: Final = r"[A-Za-z][A-Za-z0-9._-]{0,62}"
+IDENTITY: Final = r"[A-Za-z][A-Za-z0-9._-]{0,62}"
 
 
 class Configured(NamedTuple):
@@ -85,7 +86,7 @@ def take_identity(kind: str, table: dict[str, Any], where: str) -> str:
     """Take the object's own name out of ``table``; empty when it has none. ConfigError when it is no name."""
     key = IDENTITY_KEY[kind]
     identity = _text(table, key, where)
-    if identity and not re.fullmatch(_IDENTITY, identity):
+    if identity and not re.fullmatch(IDENTITY, identity):
         problem = f"{identity[:60]!r} is not a name"
         raise ConfigError(f"{where}.{key}", problem, "begin with a letter; letters, digits, - . _ may follow")
     return identity

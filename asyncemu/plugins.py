@@ -56,12 +56,29 @@ class Plugin(Generic[OptionsT]):
 
     def __init_subclass__(cls, *, name: str = "", **arguments: Any) -> None:
         super().__init_subclass__(**arguments)
+        _refuse_hidden_parts(cls)
         options_type = _options_argument(cls)
         if options_type is not None:
             cls.options_type = options_type
         cls.name = name
         if name:
             cls.registry.setdefault(cls.kind, {})[name] = cls
+
+
+def _refuse_hidden_parts(cls: type) -> None:
+    """TypeError: an author's class calls a method as a part of ours is called, ``_read`` say, which would be lost."""
+    if _is_ours(cls):
+        return
+    for base in cls.__mro__[1:]:
+        if _is_ours(base):
+            for name in sorted(vars(base).keys() & vars(cls).keys()):
+                if name.startswith("_") and not name.endswith("__"):
+                    raise TypeError(f"{cls.__name__}.{name} hides a part of {base.__name__}: choose another name")
+
+
+def _is_ours(cls: type) -> bool:
+    module = cls.__module__
+    return module.startswith("asyncemu.") and not module.startswith("asyncemu.testing.")
 
 
 def _options_argument(cls: type) -> type[AnyOptions] | None:
@@ -159,8 +176,10 @@ def _load_from_path(kind: str, path: str, where: str, relative_to: Path | None) 
             spec.loader.exec_module(module)
         except Exception as error:
             del sys.modules[module_name]
-            first_line, _, _ = str(error).partition("\n")
-            raise ConfigError(where, f"{file}: {type(error).__name__}: {first_line}") from error
+            from asyncemu import author_errors
+
+            author_errors.raise_as_config_error(where, error)
+            raise ConfigError(where, f"{file}: {type(error).__name__}: {error}".partition("\n")[0]) from error
     found = getattr(module, class_name, None)
     if not (isinstance(found, type) and issubclass(found, Plugin)):
         raise ConfigError(where, f"{file} has no plug-in class {class_name!r}")

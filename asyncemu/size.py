@@ -56,6 +56,15 @@ def size_text(size: int) -> str:
     return str(size)
 
 
+def human_size(size: int) -> str:
+    """``size`` as ``img info`` shows it: three significant digits and a binary unit. QEMU: size_to_str."""
+    # frexp(3) on a number that is 1000/1024 of what is shown: a unit is used up to its 999.
+    mantissa = size / (1000.0 / 1024.0)
+    power = max((int(mantissa).bit_length() - 1) // 10, 0)
+    units = ("", "K", "M", "G", "T", "P", "E")
+    return f"{size / (1 << power * 10):.3g} {units[power]}{'iB' if power else 'B'}"
+
+
 class SizeInBytes:
     """Says of an int that it is written as a size."""
 

@@ -26,7 +26,7 @@ FAILED: Final = 2
 INTERRUPTED: Final = 130
 
 #: Modules of this folder that define BENCHMARK; the module's name is the benchmark's.
-NAMES: Final = ("boot", "event_model", "block", "net", "net_stack")
+NAMES: Final = ("boot", "event_model", "block", "net", "net_stack", "control")
 RESULTS: Final = Path(__file__).resolve().parent / "results"
 
 

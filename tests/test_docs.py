@@ -25,7 +25,8 @@ def test_links_lead_to_files(page: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "least"), [("event-model.md", 40), ("block.md", 10), ("block-compat.md", 1), ("networking.md", 8)]
+    ("name", "least"),
+    [("event-model.md", 40), ("block.md", 10), ("block-compat.md", 1), ("networking.md", 8), ("chardevs.md", 12)],
 )
 def test_page_names_tests_that_exist(name: str, least: int) -> None:
     page = DOCS / name

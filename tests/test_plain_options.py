@@ -259,6 +259,7 @@ def test_parse_value_becomes_the_field_s_type(key: str, value: object, result: o
         ({"file": 5}, "here.file: must be text or a table, not 5"),
         ({"image": ""}, "here.image: is empty; give the path of a file"),
         ({"image": "a\0b"}, "here.image: has a NUL character, which no file's name has"),
+        ({"image": "\ud800"}, "here.image: has a character that no file's name has"),
         ({"image": 5}, "here.image: must be a path, as text, not 5"),
         ({"path": 5}, "here.path: must be a path, as text, not 5"),
         ({"inner": "x"}, "here.inner: must be a table, not 'x'"),

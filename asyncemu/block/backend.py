@@ -15,16 +15,17 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 from collections import deque
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from functools import partial
 from time import monotonic_ns
-from typing import Any, Final, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeVar
 
 from asyncemu.block.child import BlockChild
 from asyncemu.block.drain import follow, settle
-from asyncemu.block.error_policy import ErrorAction, ErrorPolicy
+from asyncemu.block.error_policy import ErrorAction, ErrorPolicy, IoStatus
 from asyncemu.block.flags import (
     PERM_ALL,
     PERM_CONSISTENT_READ,
@@ -47,6 +48,11 @@ from asyncemu.memory.buffers import Buffers
 ResultT = TypeVar("ResultT")
 
 
+if TYPE_CHECKING:
+    from asyncemu.block.throttle.group import ThrottleGroup
+    from asyncemu.block.throttle.member import ThrottleMember
+
+
 class _Kind(NamedTuple):
     """What is common to all requests of a kind."""
 
@@ -57,12 +63,14 @@ class _Kind(NamedTuple):
     needs: int = 0
     #: May it reach past the end, where the user wants that?
     grows: bool = False
+    #: Do the limits of ``throttle`` hold for it, as for writes?
+    limited: bool = False
 
 
 _READ: Final = _Kind("read", READ)
 _WRITE: Final = _Kind("write", WRITE, PERM_WRITE, grows=True)
 _WRITE_UNCHANGED: Final = _Kind("write", WRITE, PERM_WRITE | PERM_WRITE_UNCHANGED, grows=True)
-_WRITE_ZEROES: Final = _Kind("write zeroes", WRITE, PERM_WRITE, grows=True)
+_WRITE_ZEROES: Final = _Kind("write zeroes", WRITE, PERM_WRITE, grows=True, limited=True)
 _DISCARD: Final = _Kind("discard", UNMAP, PERM_WRITE)
 _FLUSH: Final = _Kind("flush", FLUSH)
 _STATUS: Final = _Kind("block status")
@@ -85,6 +93,21 @@ class BackendUser(Protocol):
         """The other end of ``quiesce``."""
 
 
+class BackendFollower(Protocol):
+    """Who uses a BlockBackend and can go wherever that is moved: an export."""
+
+    @any_thread
+    async def suspend(self) -> None:
+        """Have nothing to do with its home until ``resume``. Nests. From any context.
+
+        BlockError: it can't; ``resume`` follows all the same.
+        """
+
+    @any_thread
+    async def resume(self) -> None:
+        """The other end of ``suspend``: go on in what is its home now."""
+
+
 class BlockBackend(HasHome):
     """All methods run in the home context, which is the node's, and raise BlockError."""
 
@@ -99,10 +122,18 @@ class BlockBackend(HasHome):
         self.root: BlockChild | None = None
         self.policy = ErrorPolicy()
         self.statistics = BlockStatistics()
+        #: Is it a device's?
+        self.is_device = False
+        #: What the device's last error that stopped the machine was; see ``error_action``.
+        self.io_status = IoStatus.OK
+        #: Its membership in a throttle group; None: no limits. See ``set_throttle_group``.
+        self.throttle: ThrottleMember | None = None
         #: Called when the size has changed: a device tells its guest.
         self.on_resize: Callable[[], object] | None = None
         #: Who stops by itself while drained; without one, requests that come wait here.
         self.user: BackendUser | None = None
+        #: Who comes along when the node moves; without one it stays where its user is (move.py).
+        self.follower: BackendFollower | None = None
         #: Writes past the end make the node grow (PERM_RESIZE); otherwise they fail.
         self.allow_write_beyond_end = False
         #: Flags of each write: FUA where the user wants no write cache. QEMU: blk_set_enable_write_cache.
@@ -168,7 +199,10 @@ class BlockBackend(HasHome):
     @home
     async def remove(self) -> None:
         """Wait for our requests, and give the node up. Nothing, when there is none."""
+        if self.throttle is not None:
+            self.throttle.begin_unlimited()
         await self.drain()
+        self.set_throttle_group(None)
         if self.root is None:
             return
         self._let_go(self.root)
@@ -210,6 +244,8 @@ class BlockBackend(HasHome):
         length = buffers.nbytes
         node = self._begin(_READ, offset, length)
         try:
+            if self.throttle is not None:
+                await self.throttle.pass_by(READ, length)
             await node.preadv(offset, buffers, flags)
         except BaseException:
             self.statistics.failed(READ)
@@ -228,6 +264,8 @@ class BlockBackend(HasHome):
         length = buffers.nbytes
         node = self._begin(_WRITE_UNCHANGED if flags & WRITE_UNCHANGED else _WRITE, offset, length)
         try:
+            if self.throttle is not None:
+                await self.throttle.pass_by(WRITE, length)
             await node.pwritev(offset, buffers, flags | self.write_flags)
         except BaseException:
             self.statistics.failed(WRITE)
@@ -331,8 +369,55 @@ class BlockBackend(HasHome):
 
     @home
     def error_action(self, is_read: bool, error: BlockError) -> ErrorAction:
-        """What the device is to do about ``error``; QEMU: blk_get_error_action."""
-        return self.policy.action(is_read, error.errno)
+        """What the device is to do about ``error``, which the graph's observer hears of.
+
+        QEMU: blk_get_error_action, blk_error_action.
+        """
+        action = self.policy.action(is_read, error.errno)
+        no_space = error.errno == errno.ENOSPC
+        if action is ErrorAction.STOP and self.io_status is IoStatus.OK:
+            self.io_status = IoStatus.NO_SPACE if no_space else IoStatus.FAILED
+        if self.root is not None:
+            node = self.root.node
+            node.observer.io_error(
+                node.name,
+                is_read=is_read,
+                action=action.value,
+                no_space=no_space,
+                reason=os.strerror(error.errno),
+            )
+        return action
+
+    # ---- limits
+
+    @home
+    def set_throttle_group(self, group: ThrottleGroup | None) -> None:
+        """Let the limits of ``group`` hold for reads and writes, or none. Nothing is in flight.
+
+        QEMU: blk_io_limits_enable, blk_io_limits_disable.
+        """
+        if self.throttle is not None:
+            self.throttle.leave()
+            self.throttle = None
+        if group is not None:
+            from asyncemu.block.throttle.member import ThrottleMember
+
+            self.throttle = ThrottleMember(group, self.context)
+            self.throttle.unlimited = bool(self.quiesced)
+
+    # ---- moves (move.py)
+
+    @home
+    def detach_context(self) -> None:
+        """It is about to move: give back what belongs to this context. Drained."""
+        if self.throttle is not None:
+            self.throttle.detach()
+
+    @home
+    def attach_context(self) -> None:
+        """``context`` is the new home, or the old one again."""
+        if self.throttle is not None:
+            self.throttle.attach(self.context)
 
     # ---- drained sections, as a parent (drain.py)
 
@@ -340,6 +425,8 @@ class BlockBackend(HasHome):
     def drain_begin(self) -> None:
         """Requests that come wait, from here on; a ``user`` is asked in its own time. Nests."""
         self.quiesced += 1
+        if self.quiesced == 1 and self.throttle is not None:
+            self.throttle.begin_unlimited()
 
     @home
     def drain_end(self) -> None:
@@ -347,6 +434,8 @@ class BlockBackend(HasHome):
         self.quiesced -= 1
         if self.quiesced:
             return
+        if self.throttle is not None:
+            self.throttle.end_unlimited()
         while self._waiting:
             waiting = self._waiting.popleft()
             loop = waiting.get_loop()
@@ -382,6 +471,8 @@ class BlockBackend(HasHome):
             return await at_home(self, partial(self._request, kind, offset, length, send))
         node = self._begin(kind, offset, length)
         try:
+            if kind.limited and self.throttle is not None:
+                await self.throttle.pass_by(WRITE, length)
             result = await send(node)
         except BaseException:
             if kind.counted is not None:

@@ -38,6 +38,9 @@ async def discard(node: BlockNode, offset: int, length: int) -> None:
         node.write_generation += 1
     except OSError as error:
         raise node.failed("discard", offset, length, error) from error
+    except Exception as error:
+        node.blame_author("discard", error)
+        raise
     finally:
         node.end(request)
 

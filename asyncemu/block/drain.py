@@ -101,11 +101,11 @@ class DrainedSection:
                 if backend.user is not None and backend not in self._asked:
                     user = self._asked[backend] = backend.user
                     # To the end: half of its queues may be quiet, and ``resume`` is for all.
-                    await to_end(_quiesce(user))
+                    await to_end(quiesce(user))
             for backend, user in reversed(list(self._asked.items())):
                 if backend not in self._backends:
                     del self._asked[backend]
-                    await to_end(_resume(user))
+                    await to_end(resume(user))
 
     def _enter(self, node: BlockNode) -> None:
         self._nodes[node] = None
@@ -132,11 +132,13 @@ class DrainedSection:
         return [*self._backends, *self._nodes]
 
 
-async def _quiesce(user: BackendUser) -> None:
+async def quiesce(user: BackendUser) -> None:
+    """A coroutine of its own, for ``to_end``."""
     await user.quiesce()
 
 
-async def _resume(user: BackendUser) -> None:
+async def resume(user: BackendUser) -> None:
+    """A coroutine of its own, for ``to_end``."""
     await user.resume()
 
 

@@ -100,6 +100,10 @@ class Environment(Protocol):
     def throttle_groups(self) -> ThrottleGroups:
         """Those that a node may join."""
 
+    @property
+    def writes_in_place(self) -> bool:
+        """See BlockGraph."""
+
     def secret(self, name: str, where: str) -> bytes:
         """The secret that an option ``where`` names. ConfigError: there is none."""
 
@@ -327,6 +331,11 @@ class BlockDriver(Plugin[BlockOptionsT], HasHome):
     async def image_info(self) -> ImageInfo:
         """What ``img info`` shows beyond name and size."""
         return ImageInfo()
+
+    @home
+    def statistics(self) -> Mapping[str, int] | None:
+        """What QMP's BlockStatsSpecific has of this driver, by its names; None: nothing."""
+        return None
 
     @home
     async def check(self, repair: Repair, progress: Progress) -> CheckResult:

@@ -22,12 +22,25 @@ class ErrorAction(enum.Enum):
     STOP = "stop"
 
 
+class IoStatus(enum.Enum):
+    """Of a device whose errors may stop the machine. QEMU: BlockDeviceIoStatus."""
+
+    OK = "ok"
+    FAILED = "failed"
+    NO_SPACE = "nospace"
+
+
 class ErrorPolicy:
     """Of one BlockBackend."""
 
     def __init__(self, on_read_error: OnError = "auto", on_write_error: OnError = "auto") -> None:
         self.on_read_error = on_read_error
         self.on_write_error = on_write_error
+
+    @property
+    def may_stop(self) -> bool:
+        """Are there errors that stop the machine? QEMU: blk_iostatus_is_enabled."""
+        return self.on_write_error in ("auto", "enospc", "stop") or self.on_read_error == "stop"
 
     def action(self, is_read: bool, number: int) -> ErrorAction:
         """For an error with this errno."""

@@ -35,6 +35,9 @@ async def flush(node: BlockNode) -> None:
             node.flushing = None
     except OSError as error:
         raise BlockError(node.name, error.errno or errno.EIO, "flush") from error
+    except Exception as error:
+        node.blame_author("flush", error)
+        raise
     finally:
         node.end(request)
 

@@ -15,15 +15,16 @@ from contextlib import asynccontextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
-from asyncemu.block.drain import DrainedSection, drained
+from asyncemu.block.drain import DrainedSection, backends_of, drained, quiesce, resume
 from asyncemu.block.driver import BlockDriver, BlockDriverOptions, ChildSlot
 from asyncemu.block.flags import ROLE_COW
 from asyncemu.block.homes import at_home, call_to_end, to_end
 from asyncemu.block.move import share_home
 from asyncemu.block.node import BlockNode
+from asyncemu.block.observer import SILENT
 from asyncemu.block.open_mode import OpenMode
 from asyncemu.block.opening import Opening
-from asyncemu.block.tables import check_options, inherited, names_storage
+from asyncemu.block.tables import check_options, inherited, names_storage, unknown_node
 from asyncemu.coroutines import CoRwlock
 from asyncemu.errors import BlockError, ConfigError
 from asyncemu.loop import AioContext, home
@@ -32,6 +33,7 @@ from asyncemu.plugin_options import configure
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from asyncemu.block.backend import BlockBackend
     from asyncemu.block.nbd.tls import TlsCredentials
     from asyncemu.block.throttle.registry import ThrottleGroups
 
@@ -49,6 +51,11 @@ class BlockGraph:
         #: By id.
         self.tls_credentials: dict[str, TlsCredentials] = {}
         self.lock = CoRwlock()
+        #: Of the nodes that come from now on.
+        self.observer = SILENT
+        #: Nobody else needs this thread: nodes that come from now on may copy into the host's page cache in place, and
+        #: wait for the disk when the host has too much to write.
+        self.writes_in_place = False
         #: Drained sections of all nodes: those that come are in them from the start.
         self.sections: list[DrainedSection] = []
         #: Names of nodes that are being opened.
@@ -134,7 +141,7 @@ class BlockGraph:
             self._anonymous += 1
             node_name = f"#block{self._anonymous:03d}"
         if node_name in self.nodes or node_name in self._coming:
-            raise ConfigError(f"{where}.node-name", f"{node_name!r} is taken already")
+            raise ConfigError(f"{where}.node-name", f"Duplicate nodes with node-name='{node_name}'")
         below: dict[ChildSlot, BlockNode] = {}
         opening = Opening(self, where, mode, alone=alone)
         self._coming.add(node_name)
@@ -182,7 +189,7 @@ class BlockGraph:
             child.explicit = frozenset(value)
             return child
         if value not in self.nodes:
-            raise ConfigError(where, f"no block node is named {value!r}", "name one that is defined above")
+            raise unknown_node(where, value)
         return self.nodes[value]
 
     async def _common_home(self, nodes: list[BlockNode], where: str) -> AioContext:
@@ -217,6 +224,29 @@ class BlockGraph:
         finally:
             self.sections.remove(section)
             await to_end(section.end())
+
+    @asynccontextmanager
+    @home
+    async def devices_quiet(self) -> AsyncIterator[None]:
+        """Inside, devices send no requests, and none is in flight when it begins; exports and jobs go on.
+
+        Of devices that are there now: those that come meanwhile have no vCPU that would ask them for anything.
+        QEMU: vm_stop, where devices hear of the run state.
+        """
+        quiet: list[BlockBackend] = []
+        try:
+            for backend in backends_of(list(self.nodes.values())):
+                if backend.is_device and backend.user is not None:
+                    quiet.append(backend)
+                    await to_end(quiesce(backend.user))
+            async with self.drained():
+                pass
+            yield
+        finally:
+            for backend in reversed(quiet):
+                # Without a node the device has gone.
+                if backend.user is not None and backend.root is not None:
+                    await to_end(resume(backend.user))
 
     # ---- removing
 

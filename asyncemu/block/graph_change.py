@@ -130,6 +130,42 @@ async def _set_backing(node: BlockNode, backing: BlockNode | None) -> None:
     await settle(follow(node, *undo.nodes))
 
 
+async def append_locked(node: BlockNode, overlay: BlockNode) -> None:
+    """Those over ``node`` use ``overlay``, whose backing file it becomes. With the graph's lock held.
+
+    BlockError, ConfigError: all is as it was. QEMU: bdrv_append.
+    """
+    await share_home(node, overlay)
+    async with drained(node, overlay):
+        await to_end(at_home(node, lambda: _append(node, overlay)))
+
+
+async def _append(node: BlockNode, overlay: BlockNode) -> None:
+    # First the edge below: ``_replace`` leaves alone what is below the new one.
+    undo = link_child(overlay, ROLE_COW, node)
+    try:
+        await _replace(node, overlay)
+    except BaseException:
+        undo()
+        raise
+
+
+async def take_off_locked(node: BlockNode, overlay: BlockNode) -> None:
+    """The other way round: those over ``overlay`` use ``node``, which is its backing file no more."""
+    async with drained(node, overlay):
+        await to_end(at_home(node, lambda: _take_off(node, overlay)))
+
+
+async def _take_off(node: BlockNode, overlay: BlockNode) -> None:
+    # What others write now, nobody may read beside them.
+    undo = link_child(overlay, ROLE_COW, None)
+    try:
+        await _replace(overlay, node)
+    except BaseException:
+        undo()
+        raise
+
+
 class Undo:
     """A child of a node has been put in the place of another; call it to have that back."""
 

@@ -12,9 +12,10 @@ nothing:
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 
-from asyncemu.block.backend import BlockBackend
+from asyncemu.block.backend import BackendFollower, BlockBackend
 from asyncemu.block.drain import backends_of, drained
 from asyncemu.block.homes import at_home, to_end
 from asyncemu.block.node import BlockNode
@@ -26,8 +27,8 @@ from asyncemu.loop import AioContext
 async def move_nodes(node: BlockNode, context: AioContext, movers: Iterable[BlockBackend] = ()) -> None:
     """Make ``context`` the home of ``node`` and all that are connected to it, from any context.
 
-    ``movers`` are those of their BlockBackends whose owners move there, too. BlockError when another one lives
-    elsewhere, or when a driver can't work there (no io_uring, say): then all is as it was.
+    ``movers`` are those of their BlockBackends whose owners move there, too; a ``follower`` comes along. BlockError
+    when another one lives elsewhere, or when a driver can't work there (no io_uring, say): then all is as it was.
     """
     if node.context is context:
         return
@@ -44,8 +45,30 @@ async def move_nodes_locked(node: BlockNode, context: AioContext, movers: Iterab
         return
     move = _Move(node, context, movers)
     await at_home(node, move.check)
-    async with drained(*move.nodes):
+    async with _suspended(move.followers or ()), drained(*move.nodes):
         await to_end(move.make())
+
+
+@asynccontextmanager
+async def _suspended(followers: Iterable[BackendFollower]) -> AsyncIterator[None]:
+    """Before the drained section: what they have in flight would wait for its end."""
+    told: list[BackendFollower] = []
+    try:
+        for follower in followers:
+            told.append(follower)
+            await to_end(_suspend(follower))
+        yield
+    finally:
+        for follower in told:
+            await to_end(_resume(follower))
+
+
+async def _suspend(follower: BackendFollower) -> None:
+    await follower.suspend()
+
+
+async def _resume(follower: BackendFollower) -> None:
+    await follower.resume()
 
 
 async def share_home(node: BlockNode, other: BlockNode) -> None:
@@ -71,13 +94,22 @@ class _Move:
         self._context = context
         self._going = set(movers)
         self.nodes: list[BlockNode] = []
+        #: Who is to be suspended meanwhile; those who come later can't be.
+        self.followers: tuple[BackendFollower, ...] | None = None
 
     async def check(self) -> None:
         """In the old home: who goes, and may they? BlockError."""
         self._home = self._node.context
         self.nodes = connected(self._node)
-        for backend in backends_of(self.nodes):
-            if backend not in self._going and backend.context is not self._context:
+        staying = [
+            backend
+            for backend in backends_of(self.nodes)
+            if backend not in self._going and backend.context is not self._context
+        ]
+        if self.followers is None:
+            self.followers = tuple(backend.follower for backend in staying if backend.follower is not None)
+        for backend in staying:
+            if backend.follower not in self.followers:
                 raise BlockError(
                     self._node.name,
                     errno.EBUSY,
@@ -113,6 +145,7 @@ class _Move:
             for node in reversed(detached):
                 await node.driver.attach_context()
             return error
+        self._detach_backends()
         self._change(self._context)
         return None
 
@@ -127,11 +160,21 @@ class _Move:
                 await node.driver.detach_context()
             self._change(self._home)
             return error
+        self._attach_backends()
         return None
 
     async def _return(self) -> None:
+        self._attach_backends()
         for node in reversed(self.nodes):
             await node.driver.attach_context()
+
+    def _detach_backends(self) -> None:
+        for backend in backends_of(self.nodes):
+            backend.detach_context()
+
+    def _attach_backends(self) -> None:
+        for backend in backends_of(self.nodes):
+            backend.attach_context()
 
     def _change(self, context: AioContext) -> None:
         """Between two callbacks of the home so far."""

@@ -13,6 +13,7 @@ import asyncio
 import errno
 from typing import TYPE_CHECKING, Any
 
+from asyncemu import author_errors
 from asyncemu.block import padding
 from asyncemu.block.flags import (
     COPY_ON_READ,
@@ -29,10 +30,11 @@ from asyncemu.block.flags import (
     WRITE_COMPRESSED,
     ZERO_WRITE,
 )
+from asyncemu.block.observer import SILENT
 from asyncemu.block.permissions import refresh_permissions
 from asyncemu.block.tracked import TO_INFINITY, TrackedRequest, TrackedRequests
 from asyncemu.block.types import BlockStatus, Preallocation
-from asyncemu.errors import BlockError
+from asyncemu.errors import AsyncemuError, BlockError
 from asyncemu.loop import HasHome, any_thread, home
 from asyncemu.memory.buffers import Buffers
 
@@ -90,6 +92,12 @@ class BlockNode(HasHome):
         self.explicit: frozenset[str] | None = None
         #: Held by who changes edges between nodes, or moves them: the graph's.
         self.graph_lock: CoRwlock | None = None
+        #: Who is told of damage and the like: the graph's.
+        self.observer = SILENT
+        #: Bytes before the end of the write that reached furthest.
+        self.highest_written = 0
+        #: Bytes; a write past it is reported, once. 0: off. QEMU: bdrv_write_threshold_set.
+        self.write_threshold = 0
         self.set_options(driver.options)
         self.set_limits()
 
@@ -150,6 +158,9 @@ class BlockNode(HasHome):
                 await padding.read(self, offset, buffers)
         except OSError as error:
             raise self.failed("read", offset, length, error) from error
+        except Exception as error:
+            self.blame_author("read", error)
+            raise
         finally:
             self.end(request)
 
@@ -195,6 +206,9 @@ class BlockNode(HasHome):
             self.written(end)
         except OSError as error:
             raise self.failed("write", offset, length, error) from error
+        except Exception as error:
+            self.blame_author("write", error)
+            raise
         finally:
             self.end(request)
 
@@ -312,6 +326,11 @@ class BlockNode(HasHome):
     def written(self, end: int) -> None:
         """A write of bytes before ``end`` is done."""
         self.write_generation += 1
+        if end > self.highest_written:
+            self.highest_written = end
+        if end > self.write_threshold > 0:
+            threshold, self.write_threshold = self.write_threshold, 0
+            self.observer.write_threshold(self.name, amount_exceeded=end - threshold, threshold=threshold)
         if end > self.size:
             self.set_size(end)
 
@@ -346,6 +365,15 @@ class BlockNode(HasHome):
     def failed(self, what: str, offset: int, length: int, error: OSError) -> BlockError:
         """``error`` of the driver, with the node and the request."""
         return BlockError(self.name, error.errno or errno.EIO, f"{what} of {length} bytes at {offset}")
+
+    @home
+    def blame_author(self, what: str, error: Exception) -> None:
+        """``error`` escaped from a driver that is not ours: it is reported, and the request fails. BlockError (EIO).
+
+        Returns when it is a plain error of a request, or a bug of ours.
+        """
+        if not isinstance(error, AsyncemuError) and author_errors.report(f"{self.name}: {what}", error):
+            raise BlockError(self.name, errno.EIO, what) from error
 
     # ---- edges
 
@@ -403,7 +431,10 @@ class BlockNode(HasHome):
     @home
     async def open(self) -> None:
         """Open the driver, whose children are set. Raises what it raises."""
-        self.size = await self.driver.open()
+        size = await self.driver.open()
+        if not isinstance(size, int) or size < 0:
+            raise author_errors.WrongResult(type(self.driver).open, size, "a size in bytes")
+        self.size = size
         self.opened = True
         self.read_only = self.driver.read_only or not self.driver.defines("pwritev")
         self.set_limits()
@@ -452,6 +483,9 @@ class BlockNode(HasHome):
         try:
             if self.opened:
                 await self.driver.close()
+        except Exception as error:
+            self.blame_author("close", error)
+            raise
         finally:
             self._let_go()
 
@@ -483,6 +517,9 @@ class BlockNode(HasHome):
             self.written(end)
         except OSError as error:
             raise self.failed("write", offset, length, error) from error
+        except Exception as error:
+            self.blame_author("write", error)
+            raise
         finally:
             self.end(request)
 

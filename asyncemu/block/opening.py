@@ -12,6 +12,7 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+from asyncemu import author_errors
 from asyncemu.block.child import BlockChild
 from asyncemu.block.drain import follow
 from asyncemu.block.filenames import image_identity
@@ -55,6 +56,7 @@ class Opening:
         driver.mode = self._mode
         node = BlockNode(driver)
         node.graph_lock = self._graph.lock
+        node.observer = self._graph.observer
         for slot in driver.children:
             setattr(driver, slot.name, None)
         try:
@@ -71,8 +73,10 @@ class Opening:
         except (OSError, BlockError) as error:
             await node.abandon()
             raise ConfigError(self._where, str(error)) from error
-        except BaseException:
+        except BaseException as error:
             await node.abandon()
+            if isinstance(error, Exception):
+                author_errors.raise_as_config_error(self._where, error)
             raise
         # Nobody uses it yet, so nothing of it is in flight.
         for section in self._graph.sections:
@@ -166,6 +170,11 @@ class Opening:
     def throttle_groups(self) -> ThrottleGroups:
         """See Environment."""
         return self._graph.throttle_groups
+
+    @property
+    def writes_in_place(self) -> bool:
+        """See Environment."""
+        return self._graph.writes_in_place
 
     def secret(self, name: str, where: str) -> bytes:
         """See Environment."""

@@ -16,6 +16,7 @@ from asyncemu.block.driver import BlockDriver
 from asyncemu.block.filenames import full_backing_filename
 from asyncemu.block.homes import at_home, to_end
 from asyncemu.block.open_mode import OpenMode
+from asyncemu.block.tables import unknown_node
 from asyncemu.errors import ConfigError
 from asyncemu.plugins import find
 
@@ -68,7 +69,7 @@ async def with_driver(graph: BlockGraph, table: Mapping[str, object], where: str
         below.update({key: rest.pop(key) for key in _OF_THE_FILE if key in rest})
     if isinstance(below, str):
         if below not in graph.nodes:
-            raise ConfigError(f"{where}.file", f"no block node is named {below!r}", "name one that is defined above")
+            raise unknown_node(f"{where}.file", below)
         storage = graph.nodes[below]
     elif isinstance(below, Mapping):
         inherits: dict[str, object] = {key: rest[key] for key in _INHERITED if key in rest}

@@ -84,6 +84,8 @@ class RawDriver(BlockDriver[RawOptions], name="raw"):
                 f"The sum of offset ({offset}) and size ({size}) has to be smaller or equal to the  actual size of "
                 f"the containing file ({room})",
             )
+        if size is not None and size % _SECTOR:
+            raise ConfigError("size", f"Specified size is not multiple of {_SECTOR}")
         return offset, size
 
     def _look_through(self, offset: int, size: int | None) -> int:

@@ -11,7 +11,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import pairwise
 from time import monotonic_ns
-from typing import Final
+from typing import Any, Final
 
 #: Kinds of requests, as indexes.
 READ: Final = 0
@@ -40,7 +40,10 @@ class LatencyHistogram:
 class BlockStatistics:
     """Home context only."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, account_failed: bool = True, account_invalid: bool = True) -> None:
+        """What is to be part of latencies and of the time since the last access, for QMP."""
+        self.account_failed = account_failed
+        self.account_invalid = account_invalid
         self.operations = [0] * len(_KINDS)
         self.bytes = [0] * len(_KINDS)
         self.total_time_ns = [0] * len(_KINDS)
@@ -71,14 +74,32 @@ class BlockStatistics:
         if kind is not None:
             self.invalid_operations[kind] += 1
 
-    def as_qmp(self) -> dict[str, int]:
-        """QMP's BlockDeviceStats, as far as it is counted here."""
-        found: dict[str, int] = {}
+    def set_histogram(self, kind: int, boundaries: Sequence[int]) -> None:
+        """Count latencies anew, or not at all where there are no ``boundaries``. ValueError, as LatencyHistogram."""
+        self.histograms[kind] = LatencyHistogram(boundaries) if boundaries else None
+
+    def as_qmp(self, highest_written: int = 0) -> dict[str, Any]:
+        """QMP's BlockDeviceStats. ``highest_written``: bytes before the end of the write that reached furthest."""
+        found: dict[str, Any] = {
+            "wr_highest_offset": highest_written,
+            "account_failed": self.account_failed,
+            "account_invalid": self.account_invalid,
+            # Intervals are not kept; nothing asks for them.
+            "timed_stats": [],
+        }
         for kind, name in enumerate(_KINDS):
             if name != "flush":
                 found[f"{name}_bytes"] = self.bytes[kind]
+                # Requests are never merged here.
+                found[f"{name}_merged"] = 0
             found[f"{name}_operations"] = self.operations[kind]
             found[f"{name}_total_time_ns"] = self.total_time_ns[kind]
             found[f"failed_{name}_operations"] = self.failed_operations[kind]
             found[f"invalid_{name}_operations"] = self.invalid_operations[kind]
+            histogram = self.histograms[kind]
+            if histogram is not None:
+                boundaries, bins = list(histogram.boundaries), list(histogram.bins)
+                found[f"{name}_latency_histogram"] = {"boundaries": boundaries, "bins": bins}
+        if self.last_access_ns:
+            found["idle_time_ns"] = monotonic_ns() - self.last_access_ns
         return found

@@ -36,6 +36,9 @@ async def block_status(node: BlockNode, offset: int, length: int, want_zero: boo
         status = await _looked_up(node, offset, length, want_zero)
     except OSError as error:
         raise node.failed("block status", offset, length, error) from error
+    except Exception as error:
+        node.blame_author("block status", error)
+        raise
     finally:
         node.end(request)
     flags = status.flags

@@ -61,3 +61,9 @@ def names_storage(table: Mapping[str, object]) -> bool:
     found = find("blockdev", str(driver), "driver")
     assert issubclass(found, BlockDriver)
     return not any(slot.name == "file" for slot in found.children)
+
+
+def unknown_node(where: str, name: str) -> ConfigError:
+    """What to raise when an option at ``where`` names a node that is not there. QEMU takes devices' names, too."""
+    problem = f"Cannot find device='{name}' nor node-name='{name}'"
+    return ConfigError(where, problem, "name a node that is defined above")

@@ -44,5 +44,8 @@ async def truncate(node: BlockNode, size: int, *, exact: bool, preallocation: Pr
         node.set_size(size)
     except OSError as error:
         raise BlockError(node.name, error.errno or errno.EIO, f"truncate to {size} bytes") from error
+    except Exception as error:
+        node.blame_author("truncate", error)
+        raise
     finally:
         node.end(request)

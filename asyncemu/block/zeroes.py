@@ -56,6 +56,9 @@ async def _zero_blocks(node: BlockNode, start: int, end: int, flags: int) -> Non
         node.written(end)
     except OSError as error:
         raise node.failed("write zeroes", start, end - start, error) from error
+    except Exception as error:
+        node.blame_author("write zeroes", error)
+        raise
     finally:
         node.end(request)
 

@@ -3,6 +3,6 @@
 
 from asyncemu.chardev.chardev import Chardev, ChardevOptions
 from asyncemu.chardev.escape import MuxCommand
-from asyncemu.chardev.frontend import ChardevEvent, Frontend
+from asyncemu.chardev.frontend import ChardevEvent, Frontend, SwappableFrontend
 
-__all__ = ["Chardev", "ChardevEvent", "ChardevOptions", "Frontend", "MuxCommand"]
+__all__ = ["Chardev", "ChardevEvent", "ChardevOptions", "Frontend", "MuxCommand", "SwappableFrontend"]

@@ -16,25 +16,36 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-from collections.abc import Callable
-from typing import Final, TypeVar, final
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar, final
 
 from pydantic import Field
 
+from asyncemu import author_errors
 from asyncemu.chardev.escape import MuxCommand
-from asyncemu.chardev.frontend import ChardevEvent, Frontend, FrontendPort, SinglePort
+from asyncemu.chardev.frontend import ChardevEvent, Frontend, FrontendPort, SinglePort, SwappableFrontend
 from asyncemu.chardev.mux import Mux
+from asyncemu.chardev.output_log import OutputLog
 from asyncemu.errors import ChardevError
 from asyncemu.host_path import HostPath
 from asyncemu.loop import AioContext, HasHome, any_thread, home
 from asyncemu.options import Options
 from asyncemu.plugins import Plugin
 
+if TYPE_CHECKING:
+    from asyncemu.tls_credentials import TlsCredentials
+
 logger: Final = logging.getLogger("asyncemu.chardev")
 
 #: Bytes that a back end buffers for a slow outside before ``write`` takes no more: a screenful or two of text.
 WRITE_BUFFER: Final = 64 * 1024
+
+#: What the user is told of a command that the machine obeys.
+_SAID: Final = {
+    MuxCommand.QUIT: "asyncemu: terminated",
+    MuxCommand.SAVE: "asyncemu: what the guest has written is made safe on the disks; overlays are not merged",
+}
 
 #: How long ``close`` waits for a slow outside to take the last output, in seconds. Arbitrary: a reader that is alive
 #: needs milliseconds, and one that is stuck (a terminal after Ctrl-S) must not keep the machine from ending.
@@ -45,11 +56,11 @@ class ChardevOptions(Options):
     """Keys that every character back end takes."""
 
     mux: bool | None = Field(
-        None,
+        default=None,
         description="Share between several front ends, with Ctrl-A commands; the default is what suits the back end.",
     )
-    logfile: HostPath | None = Field(None, description="Also write all output to this file.")
-    logappend: bool = Field(False, description="Append to the logfile rather than begin it anew.")
+    logfile: HostPath | None = Field(default=None, description="Also write all output to this file.")
+    logappend: bool = Field(default=False, description="Append to the logfile rather than begin it anew.")
 
 
 ChardevOptionsT = TypeVar("ChardevOptionsT", bound=ChardevOptions, covariant=True)
@@ -64,8 +75,14 @@ class Chardev(Plugin[ChardevOptionsT], HasHome):
 
     kind = "chardev"
 
-    #: What Ctrl-A commands ask of the machine (now only MuxCommand.QUIT); set by the machine, called at home.
+    #: What Ctrl-A commands ask of the machine (QUIT, SAVE); set by the machine, called at home.
     on_command: Callable[[MuxCommand], object] | None = None
+
+    #: The machine's TLS credentials by their ids; set by the machine.
+    tls_credentials: Mapping[str, TlsCredentials] = MappingProxyType({})
+
+    #: Can ``yank`` end a connection that hangs?
+    can_yank: ClassVar[bool] = False
 
     def __init__(self, options: ChardevOptionsT, id: str, context: AioContext) -> None:
         self.options = options
@@ -78,7 +95,7 @@ class Chardev(Plugin[ChardevOptionsT], HasHome):
         self._refused = False
         self._emptied: asyncio.Event | None = None
         self._closed = False
-        self._log_fd = -1
+        self._log: OutputLog | None = None
 
     # ---- for the machine
 
@@ -88,7 +105,7 @@ class Chardev(Plugin[ChardevOptionsT], HasHome):
         """Open the log, then ``connect``. Raises ConfigError or ChardevError, and has given back everything then."""
         try:
             if self.options.logfile is not None:
-                self._log_fd = self._open_log(self.options.logfile)
+                self._log = OutputLog(self.id, self.options.logfile, self.options.logappend)
             await self.connect()
         except BaseException:
             await self._give_back()
@@ -118,10 +135,11 @@ class Chardev(Plugin[ChardevOptionsT], HasHome):
         self.discard_unsent()
         try:
             await self.disconnect()
+        except Exception as error:
+            author_errors.report_or_raise(f"{self.id}: disconnect", error)
         finally:
-            if self._log_fd >= 0:
-                os.close(self._log_fd)
-                self._log_fd = -1
+            if self._log is not None:
+                self._log.close()
 
     # ---- for front ends
 
@@ -164,7 +182,75 @@ class Chardev(Plugin[ChardevOptionsT], HasHome):
         """The front end has room again."""
         self._port.accept_input()
         if not self._closed:
+            self._resume_input()
+
+    @home
+    def take_fds(self) -> list[int]:
+        """Descriptors that came with what the front end received last, the caller's from now on.
+
+        What nobody takes is closed when newer ones come, or the peer leaves.
+        """
+        return []
+
+    @home
+    def send_fds(self, fds: Sequence[int]) -> bool:
+        """Copies of ``fds`` go with what is written next. False: the other end is no unix socket.
+
+        Raises ChardevError (EBADF, EMFILE), ValueError: more than 16.
+        """
+        return False
+
+    @home
+    def set_break(self, active: bool) -> None:
+        """The guest's line goes into the break condition, or leaves it; nothing where the outside has no such thing."""
+
+    # ---- for the monitor
+
+    @property
+    def frontend_open(self) -> bool:
+        """Is there a front end? QEMU: query-chardev."""
+        return self._port.focus is not None
+
+    @property
+    def filename(self) -> str:
+        """What it is, as QEMU's query-chardev shows it."""
+        return self.name
+
+    @home
+    def send_break(self) -> None:
+        """To the front end, as if the other end had sent it."""
+        self.event(ChardevEvent.BREAK)
+
+    @home
+    def yank(self) -> None:
+        """End a connection that hangs, at once; where ``can_yank``."""
+
+    @final
+    @home
+    def hand_over(self, successor: Chardev[Any]) -> None:
+        """Give the front end, a SwappableFrontend, to ``successor``, which is open and has the same home.
+
+        The front end hears CLOSED when the other end of the new one is not there yet.
+        """
+        frontend = self._port.focus
+        assert isinstance(frontend, SwappableFrontend)  # the caller asked
+        if self.opened and not successor.opened:
+            frontend.chardev_event(ChardevEvent.CLOSED)
+        self._port.detach(frontend)
+        frontend.chardev_changed(successor)
+        successor.attach(frontend)
+        if self._refused:
+            # What was told to wait is told to go on by the one that takes it now.
+            self._refused = False
+            frontend.writable()
+
+    # ---- for authors: how their errors are kept
+
+    def _resume_input(self) -> None:
+        try:
             self.resume_input()
+        except Exception as error:
+            author_errors.report_or_raise(f"{self.id}: resume_input", error)
 
     # ---- for authors
 
@@ -221,7 +307,7 @@ class Chardev(Plugin[ChardevOptionsT], HasHome):
     def flush_unsent(self) -> bool:
         """The outside takes bytes again: pass on the buffer. True when it is empty now."""
         while self._unsent:
-            sent = self.transmit(bytes(self._unsent))
+            sent = self._transmit(bytes(self._unsent))
             if not sent:
                 return False
             del self._unsent[:sent]
@@ -257,34 +343,32 @@ class Chardev(Plugin[ChardevOptionsT], HasHome):
     # ---- inside
 
     def _send(self, data: bytes) -> None:
-        if self._log_fd >= 0:
-            self._log(data)
-        sent = 0 if self._unsent else self.transmit(data)
+        if self._log is not None:
+            self._log.write(data)
+        sent = 0 if self._unsent else self._transmit(data)
         self._unsent += data[sent:]
+
+    def _transmit(self, data: bytes) -> int:
+        sent: object = 0
+        try:
+            sent = self.transmit(data)
+            return min(sent, len(data))
+        except Exception as error:
+            wrong = author_errors.WrongResult(type(self).transmit, sent, "a number of bytes")
+            # Who writes here is another device, and goes on: the output is lost.
+            if not author_errors.report(
+                f"{self.id}: transmit; the output is lost", error if isinstance(sent, int) else wrong
+            ):
+                raise
+            return len(data)
 
     def _command(self, command: MuxCommand) -> None:
         if self.on_command is None:
             self.say("no machine is there to obey")
             return
-        if command is MuxCommand.QUIT:
-            self.say("asyncemu: terminated")
+        if command in _SAID:
+            self.say(_SAID[command])
         self.on_command(command)
-
-    def _open_log(self, path: HostPath) -> int:
-        # O_NONBLOCK: a FIFO that nobody reads is an error and not a hang.
-        flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
-        try:
-            return os.open(path, flags | (os.O_APPEND if self.options.logappend else os.O_TRUNC), 0o666)
-        except OSError as error:
-            raise self.failed(error, f"open logfile {path}") from error
-
-    def _log(self, data: bytes) -> None:
-        try:
-            os.write(self._log_fd, data)
-        except OSError as error:
-            logger.error("%s", self.failed(error, f"write logfile {self.options.logfile}; it ends here"))
-            os.close(self._log_fd)
-            self._log_fd = -1
 
     def __repr__(self) -> str:
         return f"<Chardev {self.id} ({self.name})>"

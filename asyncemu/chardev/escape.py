@@ -2,7 +2,8 @@
 """The Ctrl-A commands as a parser that does no I/O: bytes in, data and commands out.
 
 The keys are those of QEMU's manual, "Keys in the character backend multiplexer". A key that is no command is
-swallowed together with its Ctrl-A; so is ``s``, as there is nothing to save.
+swallowed together with its Ctrl-A. Where QEMU's ``s`` commits the overlays of its
+snapshot mode, ours flushes all disks.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ class MuxCommand(enum.Enum):
 
     HELP = "h"
     QUIT = "x"
+    SAVE = "s"
     BREAK = "b"
     SWITCH = "c"
     TIMESTAMPS = "t"
@@ -30,6 +32,7 @@ _COMMANDS: Final = {ord(command.value): command for command in MuxCommand} | {or
 HELP_TEXT: Final = (
     "Ctrl-A h    this help\n"
     "Ctrl-A x    quit the machine\n"
+    "Ctrl-A s    save: make safe on the disks what the guest has written\n"
     "Ctrl-A b    send a break\n"
     "Ctrl-A c    switch to the next front end (the monitor)\n"
     "Ctrl-A t    time stamps on or off\n"

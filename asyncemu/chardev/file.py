@@ -17,8 +17,8 @@ class FileOptions(ChardevOptions):
     """Keys of ``backend = "file"``."""
 
     path: HostPath = Field(description="File that gets all output; a FIFO needs its reader there already.")
-    append: bool = Field(False, description="Append to the file rather than begin it anew.")
-    input_path: HostPath | None = Field(None, description="File that input comes from.")
+    append: bool = Field(default=False, description="Append to the file rather than begin it anew.")
+    input_path: HostPath | None = Field(default=None, description="File that input comes from.")
 
 
 class File(Chardev[FileOptions], name="file"):

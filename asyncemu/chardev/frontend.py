@@ -5,7 +5,10 @@ from __future__ import annotations
 
 import enum
 from abc import ABC, abstractmethod
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from asyncemu.chardev.chardev import Chardev
 
 
 class ChardevEvent(enum.Enum):
@@ -33,6 +36,14 @@ class Frontend(Protocol):
 
     def writable(self) -> None:
         """``write`` takes bytes again, after it had not taken all."""
+
+
+@runtime_checkable
+class SwappableFrontend(Frontend, Protocol):
+    """A front end whose back end can be replaced while it is connected (QEMU: ``chr_be_change``, chardev-change)."""
+
+    def chardev_changed(self, chardev: Chardev[Any]) -> None:
+        """``chardev`` is the back end from now on; nothing else is to be done."""
 
 
 class FrontendPort(ABC):

@@ -41,7 +41,7 @@ class _Seat:
 class Mux(FrontendPort):
     """The port that ``mux = true`` gives a chardev.
 
-    ``say`` shows the user a text; ``command`` is told what only the machine can do (QUIT). ``clock`` is in ns.
+    ``say`` shows the user a text; ``command`` is told what only the machine can do (QUIT, SAVE). ``clock`` is in ns.
     """
 
     def __init__(
@@ -133,7 +133,7 @@ class Mux(FrontendPort):
                 self._timestamps = not self._timestamps
                 self._timestamps_from = None
                 self._line_start = False
-            case MuxCommand.QUIT:
+            case MuxCommand.QUIT | MuxCommand.SAVE:
                 self._command(command)
 
     # ---- what goes out

@@ -29,7 +29,9 @@ LOOK_INTERVAL: Final = 1.0
 class PtyOptions(ChardevOptions):
     """Keys of ``backend = "pty"``."""
 
-    path: HostPath | None = Field(None, description="Symbolic link to make to the terminal, for a name that stays.")
+    path: HostPath | None = Field(
+        default=None, description="Symbolic link to make to the terminal, for a name that stays."
+    )
 
 
 class Pty(Chardev[PtyOptions], name="pty"):
@@ -102,6 +104,11 @@ class Pty(Chardev[PtyOptions], name="pty"):
         self._sink = self._source = None
 
     # ---- the chardev's side
+
+    @property
+    def filename(self) -> str:
+        """As query-chardev shows it in QEMU."""
+        return f"pty:{self.path}"
 
     def transmit(self, data: bytes) -> int:
         if not self.opened and self._master >= 0:

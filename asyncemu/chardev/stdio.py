@@ -24,7 +24,7 @@ class StdioOptions(ChardevOptions):
     """Keys of ``backend = "stdio"``. ``mux`` is on by default when standard input is a terminal."""
 
     signal: bool | None = Field(
-        None,
+        default=None,
         description="Ctrl-C, Ctrl-Z and Ctrl-\\ act on asyncemu and not on the guest; "
         "by default only where there is no Ctrl-A x (mux = false).",
     )

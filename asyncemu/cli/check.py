@@ -15,6 +15,7 @@ from asyncemu.cli.run import add_config_argument, add_set_argument
 
 if TYPE_CHECKING:
     from asyncemu.config import VmConfig
+    from asyncemu.monitor.options import MonitorEntry
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -60,6 +61,9 @@ def _summary(config: VmConfig) -> Iterator[tuple[str, str]]:
     for name, config_of_group in config.throttle_groups.items():
         limits = [f"{key} {bucket.average}" for key, bucket in config_of_group.limited()]
         yield "throttle", ", ".join([name, *limits])
+    for entry in config.monitors:
+        speaks = "human" if entry.options.mode == "readline" else "QMP"
+        yield "monitor", f"{entry.identity}, {speaks}, {_place(entry)}"
     for kind, parts in (
         ("chardev", config.chardevs),
         ("netdev", config.netdevs),
@@ -72,6 +76,13 @@ def _summary(config: VmConfig) -> Iterator[tuple[str, str]]:
             given = given_options(part.options)
             facts = [f"{name} {part.identity}".rstrip(), *(f"{key} {_brief(value)}" for key, value in given.items())]
             yield kind, ", ".join(facts)
+
+
+def _place(entry: MonitorEntry) -> str:
+    if entry.own_chardev is None:
+        return f"chardev {entry.options.chardev}"
+    options: Any = entry.own_chardev.options
+    return f"unix:{options.path}" if options.path is not None else f"{options.host}:{options.port}"
 
 
 def _brief(value: Any) -> str:

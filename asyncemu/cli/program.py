@@ -26,6 +26,7 @@ COMMANDS: Final = {
     "check": "say what is wrong with a vm.toml, or what would be built from it",
     "devices": "list device models and back ends, or the options of one",
     "schema": "print the JSON schema of vm.toml, for editors",
+    "new": "write a plug-in of your own: a package with options, tests and an example",
     "demo": "boot a small built-in guest",
     "img": "make, convert, check and look at disk images, with qemu-img's command line",
     "io": "read and write disk images, with qemu-io's command line",

@@ -11,7 +11,7 @@ import argparse
 import gc
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -160,9 +160,11 @@ async def _run(context: AioContext, config: VmConfig, interrupts: Interrupts, st
 
     interrupts.ask(tell)
     machine = config.make_machine(context)
+    # They end first, while the machine is whole.
+    monitors = AsyncExitStack()
     # A back end's error has stopped the machine, and the user says that there is room again (or it was a plain Ctrl-Z).
     context.loop.add_signal_handler(signal.SIGCONT, machine.resume_after_io_error)
-    running = context.loop.create_task(_until_exit(machine, stall_ns))
+    running = context.loop.create_task(_until_exit(machine, config, monitors, stall_ns))
     waiting = context.loop.create_task(interrupted.wait())
     try:
         # Building may wait (for a socket's client, say), so a signal must be heard there too.
@@ -174,17 +176,42 @@ async def _run(context: AioContext, config: VmConfig, interrupts: Interrupts, st
         return GUEST_FAILED if running.result() is ExitReason.GUEST_FAILURE else 0
     finally:
         waiting.cancel()
-        await machine.close()
+        try:
+            await monitors.aclose()
+        finally:
+            await machine.close()
 
 
-async def _until_exit(machine: Machine, stall_ns: int | None) -> ExitReason:
+async def _until_exit(machine: Machine, config: VmConfig, monitors: AsyncExitStack, stall_ns: int | None) -> ExitReason:
     await machine.build()
+    if config.monitors:
+        await _open_monitors(machine, config, monitors)
+    _offer_monitor(machine, config, monitors)
     machine.start()
     machine_is_up()
     if stall_ns is None:
         return await machine.wait_for_exit()
     with _watched(machine, stall_ns):
         return await machine.wait_for_exit()
+
+
+async def _open_monitors(machine: Machine, config: VmConfig, undo: AsyncExitStack) -> None:
+    # Imported when it is needed: a machine without monitors does not wait for it.
+    from asyncemu.monitor.control import Control
+    from asyncemu.monitor.monitors import Monitors
+
+    monitors = Monitors(Control(machine), config.monitors)
+    undo.push_async_callback(monitors.close)
+    await monitors.open()
+
+
+def _offer_monitor(machine: Machine, config: VmConfig, undo: AsyncExitStack) -> None:
+    """Behind Ctrl-A c of the terminal there is a monitor, also when nobody has asked for one."""
+    from asyncemu.monitor.hmp.lazy import attach_default
+
+    monitor = attach_default(machine, {entry.options.chardev for entry in config.monitors})
+    if monitor is not None:
+        undo.push_async_callback(monitor.close)
 
 
 @contextmanager

@@ -6,13 +6,13 @@ Each entry is right in itself; an entry that is not is None here, and a referenc
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from asyncemu.config.blockdevs import nested_blockdevs
 from asyncemu.config.networks import link_errors, netfilter_errors
+from asyncemu.config.sharing import is_single, monitor_chardevs
 from asyncemu.devices import MmioDevice
 from asyncemu.errors import ConfigError
 from asyncemu.machine import MachineOptions
@@ -26,6 +26,9 @@ from asyncemu.plugin_options import IDENTITY_KEY, Configured
 from asyncemu.spelling import nearest
 from asyncemu.virtio import VirtioDevice
 
+if TYPE_CHECKING:
+    from asyncemu.monitor.options import MonitorEntry
+
 
 def consistency_errors(
     machine: MachineOptions | None,
@@ -34,6 +37,7 @@ def consistency_errors(
     throttle_groups: Sequence[ThrottleGroupEntry | None],
     blockdev_tables: Any,
     directory: Path,
+    monitors: Sequence[MonitorEntry] = (),
 ) -> list[ConfigError]:
     """All that does not fit together. ``blockdev_tables`` are the tables behind ``configured["blockdev"]``."""
     errors: list[ConfigError] = []
@@ -56,17 +60,19 @@ def consistency_errors(
     complete = {kind: None not in entries for kind, entries in configured.items()}
     complete["iothread"] = None not in iothreads
     complete["blockdev"] = complete["blockdev"] and isinstance(blockdev_tables, list)
-    for path, kind, name in _all_references(machine, configured):
+    for path, kind, name in _all_references(machine, configured, monitors):
         if name not in names[kind] and complete[kind]:
             known = [each for each in names[kind] if each]
             errors.append(ConfigError(path, f"no {kind} is named {name!r}", nearest(name, known)))
     errors += _stdio_errors(configured["chardev"])
-    errors += _sharing_errors(machine, configured)
+    errors += _sharing_errors(machine, configured, monitors)
     errors += _bus_errors(configured["device"])
     errors += link_errors(configured["device"], configured["netdev"])
     errors += netfilter_errors(configured["netdev"], configured["netfilter"])
     serial = machine.serial if machine is not None else ""
-    return errors + Homes(Users(configured["device"], configured["netdev"], configured["netfilter"], serial)).conflicts
+    on_monitors = monitor_chardevs(monitors, [each for each in configured["chardev"] if each is not None])
+    users = Users(configured["device"], configured["netdev"], configured["netfilter"], serial, on_monitors)
+    return errors + Homes(users).conflicts
 
 
 def _identity_errors(
@@ -91,7 +97,9 @@ def _needed_names(configured: Mapping[str, Sequence[Configured | None]]) -> Iter
 
 
 def _all_references(
-    machine: MachineOptions | None, configured: Mapping[str, Sequence[Configured | None]]
+    machine: MachineOptions | None,
+    configured: Mapping[str, Sequence[Configured | None]],
+    monitors: Sequence[MonitorEntry],
 ) -> Iterator[tuple[str, str, str]]:
     """(TOML path, table, name) of each reference but those of block nodes."""
     users: list[tuple[AnyOptions, str]] = [
@@ -102,6 +110,7 @@ def _all_references(
     ]
     if machine is not None:
         users.append((machine, "machine"))
+    users += [(entry.options, entry.where) for entry in monitors if entry.own_chardev is None]
     for options, where in users:
         for path, _, kind, name in references(options, where):
             yield path, kind, name
@@ -119,28 +128,24 @@ def _stdio_errors(chardevs: Sequence[Configured | None]) -> Iterator[ConfigError
 
 
 def _sharing_errors(
-    machine: MachineOptions | None, configured: Mapping[str, Sequence[Configured | None]]
+    machine: MachineOptions | None,
+    configured: Mapping[str, Sequence[Configured | None]],
+    monitors: Sequence[MonitorEntry],
 ) -> Iterator[ConfigError]:
     """A chardev without mux has one user."""
     single = {
         chardev.identity: index
         for index, chardev in enumerate(configured["chardev"])
-        if chardev is not None and _is_single(chardev)
+        if chardev is not None and is_single(chardev)
     }
     users: dict[str, str] = {}
-    for path, kind, name in _all_references(machine, configured):
+    for path, kind, name in _all_references(machine, configured, monitors):
         if kind != "chardev" or name not in single:
             continue
         first = users.setdefault(name, path)
         if first != path:
             remedy = f"set mux = true in chardev[{single[name]}], or use another one"
             yield ConfigError(path, f"chardev {name!r} is in use by {first} already", remedy)
-
-
-def _is_single(chardev: Configured) -> bool:
-    mux = getattr(chardev.options, "mux", None)
-    # The default of stdio; the others have none.
-    return not mux and not (mux is None and chardev.plugin.name == "stdio" and os.isatty(0))
 
 
 def _bus_errors(devices: Sequence[Configured | None]) -> Iterator[ConfigError]:

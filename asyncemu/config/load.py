@@ -7,7 +7,7 @@ import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from asyncemu.config.consistency import consistency_errors
 from asyncemu.config.overrides import apply_override
@@ -19,12 +19,15 @@ from asyncemu.machine.throttle_groups import configure_throttle_group
 from asyncemu.plugin_options import Configured, configure, validate
 from asyncemu.spelling import nearest
 
+if TYPE_CHECKING:
+    from asyncemu.monitor.options import MonitorEntry
+
 ResultT = TypeVar("ResultT")
 
-#: Tables of vm.toml; all but [machine] may be there several times.
+#: Tables of vm.toml; all but [machine] and [qmp] may be there several times.
 LISTS: Final = ("chardev", "netdev", "netfilter", "blockdev", "device")
 #: All but [machine].
-TABLES: Final = (*LISTS, "iothread", "throttle-group")
+TABLES: Final = (*LISTS, "iothread", "throttle-group", "monitor", "qmp")
 
 #: A configuration is written by hand: one larger than this is some other file. Bytes.
 MAX_FILE_SIZE: Final = 1 << 20
@@ -80,7 +83,10 @@ def check(tables: Mapping[str, Any], directory: Path) -> VmConfig:
     }
     iothreads = _entries("iothread", tables.get("iothread", []), errors, configure_iothread)
     groups = _entries("throttle-group", tables.get("throttle-group", []), errors, configure_throttle_group)
-    errors += consistency_errors(machine, configured, iothreads, groups, tables.get("blockdev", []), directory)
+    monitors = _monitors(tables, directory, errors) if "qmp" in tables or "monitor" in tables else []
+    errors += consistency_errors(
+        machine, configured, iothreads, groups, tables.get("blockdev", []), directory, monitors
+    )
     if errors:
         raise ConfigErrors(errors)
     assert machine is not None  # or there would be an error
@@ -98,7 +104,26 @@ def check(tables: Mapping[str, Any], directory: Path) -> VmConfig:
         blockdev_tables=tables.get("blockdev", []),
         devices=parts["device"],
         directory=directory,
+        monitors=monitors,
     )
+
+
+def _monitors(tables: Mapping[str, Any], directory: Path, errors: list[ConfigError]) -> list[MonitorEntry]:
+    """Those of [qmp] and [[monitor]] that are right."""
+    # Imported when it is needed: a machine without monitors does not wait for it.
+    from asyncemu.monitor.options import configure_monitor, configure_qmp, name_errors
+
+    entries = [
+        entry
+        for entry in _entries("monitor", tables.get("monitor", []), errors, configure_monitor)
+        if entry is not None
+    ]
+    if "qmp" in tables:
+        entries += _collect(errors, lambda: configure_qmp(_table(tables["qmp"], "qmp"), directory)) or []
+    chardevs = tables.get("chardev", [])
+    names = {entry.get("id") for entry in chardevs if isinstance(entry, dict)} if isinstance(chardevs, list) else set()
+    errors += name_errors(entries, names)
+    return entries
 
 
 def _entries(

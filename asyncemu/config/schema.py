@@ -14,6 +14,7 @@ from asyncemu.config.describe import one_line
 from asyncemu.machine import MachineOptions
 from asyncemu.machine.iothreads import IOThreadOptions
 from asyncemu.machine.throttle_groups import ThrottleGroupOptions
+from asyncemu.monitor.options import MonitorOptions, QmpOptions
 from asyncemu.plain_options import AnyOptions
 from asyncemu.plain_options_pydantic import model_of
 from asyncemu.plugin_options import DRIVER_KEY, IDENTITY_KEY
@@ -48,6 +49,10 @@ def vm_schema(kinds: tuple[str, ...] = ("chardev", "netdev", "netfilter", "block
         entry["properties"] = {**_identity(kind), **entry["properties"]}
         entry["required"] = ["id"]
         properties[kind] = {"type": "array", "items": entry}
+    monitor = _options_schema(MonitorOptions, "monitor", definitions)
+    monitor["properties"] = {**_identity("monitor"), **monitor["properties"]}
+    properties["monitor"] = {"type": "array", "items": monitor}
+    properties["qmp"] = _options_schema(QmpOptions, "qmp", definitions)
     return {
         "$schema": DIALECT,
         "title": "asyncemu: vm.toml",

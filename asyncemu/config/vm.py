@@ -6,12 +6,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from asyncemu.block.throttle.config import ThrottleConfig
+from asyncemu.config.sharing import monitor_chardevs
 from asyncemu.loop import AioContext, Clocks, IOThreadParameters
 from asyncemu.machine import Machine, MachineOptions
 from asyncemu.plugin_options import Configured
+
+if TYPE_CHECKING:
+    from asyncemu.monitor.options import MonitorEntry
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +36,8 @@ class VmConfig:
     devices: Sequence[Configured]
     #: What relative paths are relative to.
     directory: Path
+    #: Of [qmp] and [[monitor]].
+    monitors: Sequence[MonitorEntry] = ()
 
     def make_machine(self, context: AioContext, clocks: Clocks | None = None) -> Machine:
         """A machine of these parts, not built yet."""
@@ -41,6 +47,7 @@ class VmConfig:
             iothreads=self.iothreads,
             throttle_groups=self.throttle_groups,
             chardevs=self.chardevs,
+            monitors=monitor_chardevs(self.monitors, self.chardevs),
             netdevs=self.netdevs,
             netfilters=self.netfilters,
             blockdevs=self.blockdev_tables,

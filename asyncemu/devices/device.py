@@ -74,6 +74,8 @@ class Device(Plugin[OptionsT], HasHome):
         self.context = environment.context
         self.memory = environment.memory
         self.clocks = environment.clocks
+        #: Where it is in the tree of objects; the machine says so of those that are not the board's own.
+        self.qom_path = f"/machine/unattached/{id}"
         self.log = logging.getLogger(f"asyncemu.{self.name or type(self).__name__}.{id}")
 
     @home

@@ -6,7 +6,19 @@ from __future__ import annotations
 from asyncemu.devices.device import Environment
 from asyncemu.devices.mmio_device import MmioDevice
 from asyncemu.devices.register import reg
+from asyncemu.events import Event
 from asyncemu.options import Options
+
+
+class RtcChange(Event, name="RTC_CHANGE"):
+    """The guest has set its clock."""
+
+    rate_limit_ns = 1_000_000_000
+
+    #: Seconds that it is ahead of the host's.
+    offset: int
+    #: Where the clock is in the tree of objects.
+    qom_path: str
 
 
 class GoldfishRtc(MmioDevice[Options], name="goldfish-rtc", size=0x1000):
@@ -61,6 +73,7 @@ class GoldfishRtc(MmioDevice[Options], name="goldfish-rtc", size=0x1000):
     @time_low.on_bus_write
     def _set_time(self, value: int) -> None:
         self._offset += (self.time_high << 32 | value) - self._now()
+        self.environment.platform.emit(RtcChange(offset=round(self._offset / 1e9), qom_path=self.qom_path))
         if self._armed_for is not None:
             self._ring_at(self._armed_for)
 

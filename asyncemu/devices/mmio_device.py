@@ -14,13 +14,18 @@ Order. What the guest does to registers takes effect in the order in which it do
 are posted and not handled yet, and a read waits until they are. Where nothing is posted, that costs nothing. Only bus
 handlers stand outside of this order: what a guest polls while a long ``on_write`` coroutine is at work has an
 ``on_bus_read``.
+
+A handler that raises is this device's failure (author_errors.py): it is reported, a read gives zero, and the machine
+goes on.
 """
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import Any, ClassVar, TypeVar
 
+from asyncemu.author_errors import WrongResult
 from asyncemu.devices.device import Device, Environment
 from asyncemu.devices.register import Register
 from asyncemu.loop import any_thread, vcpu_thread
@@ -109,8 +114,11 @@ class MmioDevice(Device[OptionsT]):
         kept = register.mask & ~((1 << 8 * size) - 1 << shift)
         value = value << shift & register.mask & ~kept
         if register.bus_write is not None:
-            with self.lock:
-                register.bus_write(self, self.register_values[register.name] & kept | value)
+            try:
+                with self.lock:
+                    register.bus_write(self, self.register_values[register.name] & kept | value)
+            except Exception as error:
+                self._bus_handler_failed(error)
         elif register.home_write is not None or not self._posted.idle:
             self._posted.make_room()
             self._posted.post(lambda: self._store(register, kept, value))
@@ -129,14 +137,31 @@ class MmioDevice(Device[OptionsT]):
 
     def _read(self, register: Register) -> int:
         if register.bus_read is not None:
-            with self.lock:
-                return register.bus_read(self) & register.mask
+            value: Any = 0
+            try:
+                with self.lock:
+                    value = register.bus_read(self)
+                masked: int = value & register.mask
+                return masked
+            except Exception as error:
+                self._bus_handler_failed(self._to_blame(register.bus_read, value, error))
+                return 0
         if register.home_read is not None:
-            handler = register.home_read
-            value = self._posted.call(lambda: handler(self))
-            return (value or 0) & register.mask
+            return self._read_at_home(register.home_read) & register.mask
         self._posted.fence()
         return self.register_values[register.name]
+
+    def _read_at_home(self, handler: Callable[[Any], Any]) -> int:
+        value = self._posted.call(lambda: handler(self))
+        if isinstance(value, int):
+            return value
+        # None also when it has failed, which has been reported.
+        if value is not None:
+            self._bus_handler_failed(WrongResult(handler, value, "a number"))
+        return 0
+
+    def _to_blame(self, handler: Callable[..., Any], value: object, error: Exception) -> Exception:
+        return error if isinstance(value, int) else WrongResult(handler, value, "a number")
 
     def _find(self, offset: int, size: int) -> Register | None:
         """The register that an access begins in; a narrow one must lie in it wholly."""
@@ -152,6 +177,10 @@ class MmioDevice(Device[OptionsT]):
     def post(self, work: Any) -> None:
         """Do ``work()`` at home, behind all that has been posted: for bus handlers."""
         self._posted.post(work)
+
+    def _bus_handler_failed(self, error: Exception) -> None:
+        """On a vCPU's thread, which goes on."""
+        self.context.schedule_oneshot(lambda: self._handler_failed(error))
 
     def _handler_failed(self, error: BaseException) -> None:
         self.context.loop.call_exception_handler({"message": f"register handler of {self!r}", "exception": error})

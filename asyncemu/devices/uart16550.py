@@ -40,6 +40,7 @@ LSR_OVERRUN: Final = 0x02
 LSR_BREAK: Final = 0x10
 LSR_THR_EMPTY: Final = 0x20
 LSR_IDLE: Final = 0x40
+LCR_BREAK: Final = 0x40
 LCR_DLAB: Final = 0x80
 MCR_LOOP: Final = 0x10
 FCR_ENABLE: Final = 1
@@ -87,6 +88,7 @@ class Uart16550(MmioDevice[UartOptions], name="uart16550", size=0x100):
         self._transmit_soon = self.context.bh_new(self._transmit, f"{id}-transmit")
         self._transmit_later = self.context.bh_new(self._wait_to_transmit, f"{id}-transmit-later")
         self._accept_soon = self.context.bh_new(self._accept, f"{id}-accept")
+        self._break_soon = self.context.bh_new(self._set_break, f"{id}-break")
 
     def _clear(self) -> None:
         self._received.clear()
@@ -112,6 +114,7 @@ class Uart16550(MmioDevice[UartOptions], name="uart16550", size=0x100):
         self._transmit_soon.delete()
         self._transmit_later.delete()
         self._accept_soon.delete()
+        self._break_soon.delete()
         if self.chardev is not None:
             self.chardev.detach(self)
         await super().unrealize()
@@ -143,6 +146,13 @@ class Uart16550(MmioDevice[UartOptions], name="uart16550", size=0x100):
             self._ask_to_transmit()
         self._empty_unreported = self._transmitter_empty()
         self._update()
+
+    @line_control.on_bus_write
+    def _write_line_control(self, value: int) -> None:
+        changed = self.line_control ^ value
+        self.line_control = value
+        if changed & LCR_BREAK:
+            self._break_soon.schedule()
 
     @modem_control.on_bus_write
     def _write_modem_control(self, value: int) -> None:
@@ -281,6 +291,15 @@ class Uart16550(MmioDevice[UartOptions], name="uart16550", size=0x100):
     def writable(self) -> None:
         """The chardev takes bytes again."""
         self._transmit()
+
+    @home
+    def chardev_changed(self, chardev: Chardev[Any]) -> None:
+        """Another back end has taken the place of the one before."""
+        self.chardev = chardev
+
+    def _set_break(self) -> None:
+        if self.chardev is not None:
+            self.chardev.set_break(bool(self.line_control & LCR_BREAK))
 
     def _accept(self) -> None:
         if self.chardev is not None:

@@ -14,6 +14,7 @@ import threading
 from dataclasses import dataclass
 from typing import Any, Final
 
+from asyncemu import author_errors
 from asyncemu.loop.context import AioContext
 from asyncemu.loop.markers import any_thread, home
 from asyncemu.loop.poll_time import PollParameters
@@ -142,7 +143,9 @@ class IOThread:
 
     async def _serve(self) -> None:
         self._stop = asyncio.Event()
-        self.aio_context = AioContext(asyncio.get_running_loop(), self.id)
+        loop = asyncio.get_running_loop()
+        author_errors.install(loop)
+        self.aio_context = AioContext(loop, self.id)
         self.thread_id = threading.get_native_id()
         try:
             self.aio_context.timers.prepare()

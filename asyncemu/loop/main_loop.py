@@ -8,6 +8,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
+from asyncemu import author_errors
 from asyncemu.loop.context import AioContext
 
 ResultT = TypeVar("ResultT")
@@ -32,7 +33,9 @@ class MainLoop:
         sys.setswitchinterval(SWITCH_INTERVAL)
 
         async def with_context() -> ResultT:
-            context = AioContext(asyncio.get_running_loop(), "main")
+            loop = asyncio.get_running_loop()
+            author_errors.install(loop)
+            context = AioContext(loop, "main")
             try:
                 context.timers.prepare()
                 return await main(context)

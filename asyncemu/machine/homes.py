@@ -5,16 +5,34 @@ A device says where it lives (``iothread``, ``iothread-vq-mapping``). A back end
 opened there: a character back end with the device or the filter that names it, a netdev with its device, with the
 netdev that names it (hubport) and with the others of its group (the ports of one hub). What nobody uses lives in the
 main loop. Block nodes are opened in the main loop and move to their user, with all that is connected with them.
+A chardev that only a QMP monitor uses lives in the monitors' own thread, which is no iothread of the user's.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from asyncemu.errors import ConfigError
 from asyncemu.machine.references import references
 from asyncemu.plugin_options import Configured
+
+#: Stands for the monitors' thread where an iothread is named; no user's iothread has such a name.
+MONITOR_IOTHREAD: Final = "#monitors"
+
+
+@dataclass(frozen=True, slots=True)
+class MonitorChardev:
+    """A chardev that a monitor speaks over."""
+
+    chardev: str
+    #: TOML path of the monitor.
+    where: str
+    #: QMP, and nobody else can be on the chardev: it may live in the monitors' thread.
+    apart: bool
+    #: The chardev, when it is made for the monitor.
+    own: Configured | None = None
 
 
 def home_of(device: Configured) -> str:
@@ -32,6 +50,7 @@ class Users:
     netfilters: Sequence[Configured | None] = ()
     #: The chardev that the board's UART has been given.
     serial: str = ""
+    monitors: Sequence[MonitorChardev] = ()
 
 
 class Homes:
@@ -55,6 +74,12 @@ class Homes:
             if netfilter is not None:
                 home = self.of("netdev", str(getattr(netfilter.options, "netdev", "")))
                 self._use_all(netfilter, home, f"netfilter[{index}]")
+
+        for monitor in users.monitors:
+            if not monitor.apart:
+                self._use(f"{monitor.where}.chardev", "", "chardev", monitor.chardev)
+            else:
+                self._homes.setdefault(("chardev", monitor.chardev), (MONITOR_IOTHREAD, monitor.where))
 
     def of(self, kind: str, name: str) -> str:
         """Id of the iothread that the back end lives in; empty: the main loop."""

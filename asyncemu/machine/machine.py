@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Machine: parts put together, and their life from building to the end.
 
-    build --> PRELAUNCH --start--> RUNNING <--pause/resume--> PAUSED
-                                      |  reset (stays RUNNING or PAUSED); IO_ERROR is PAUSED, by a back end
-                                      +--> SHUTDOWN, GUEST_PANICKED, INTERNAL_ERROR --> close
+    build --> start --> (see run_state.py) --> close
 
 Everything here is called at the machine's home, the main context, but for the two requests of ``Platform``.
 """
@@ -11,25 +9,31 @@ Everything here is called at the machine's home, the main context, but for the t
 from __future__ import annotations
 
 import asyncio
-import dataclasses
-import enum
 import logging
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-from asyncemu.block import BlockGraph, BlockNode, move_nodes
-from asyncemu.chardev import Chardev, MuxCommand
-from asyncemu.devices import Device, Environment
+from asyncemu import author_errors
+from asyncemu.block import BlockGraph
+from asyncemu.block.control.exports import BlockExports
+from asyncemu.block.events import EventObserver
+from asyncemu.chardev import MuxCommand
+from asyncemu.chardev.registry import ChardevSet
+from asyncemu.devices import Environment
 from asyncemu.errors import AsyncemuError, ConfigError
-from asyncemu.events import Event, EventBus, Reset, Resume, Shutdown, ShutdownCause, Stop
+from asyncemu.events import Event, EventBus, GuestPanicked, Reset, Resume, Shutdown, ShutdownCause, Stop
 from asyncemu.loop import AioContext, Clocks, IOThread, IOThreadParameters, SteppedSource, any_thread, home
 from asyncemu.machine import boot
-from asyncemu.machine.homes import Homes, Users, home_of
+from asyncemu.machine.device_set import DeviceSet
+from asyncemu.machine.dump.guest_dump import GuestDump
+from asyncemu.machine.homes import MONITOR_IOTHREAD, Homes, MonitorChardev, Users
 from asyncemu.machine.networks import Networks
+from asyncemu.machine.objects import UserObjects
 from asyncemu.machine.options import MachineOptions
-from asyncemu.machine.references import resolve
+from asyncemu.machine.run_state import NEEDS_RESET, ActionOptions, ExitReason, RunState
+from asyncemu.machine.saving import save_disks
 from asyncemu.machine.virt import Virt
 from asyncemu.memory import AddressSpace, GuestRam
 from asyncemu.plugin_options import Configured
@@ -47,28 +51,6 @@ log = logging.getLogger("asyncemu.machine")
 DEFAULT_CONSOLE = "console"
 
 
-class RunState(enum.Enum):
-    """QEMU's RunState names."""
-
-    PRELAUNCH = "prelaunch"
-    RUNNING = "running"
-    PAUSED = "paused"
-    IO_ERROR = "io-error"
-    SHUTDOWN = "shutdown"
-    GUEST_PANICKED = "guest-panicked"
-    INTERNAL_ERROR = "internal-error"
-
-
-class ExitReason(enum.Enum):
-    """Why a machine ended."""
-
-    GUEST_SHUTDOWN = "guest-shutdown"
-    #: The guest said that something is wrong, or can't go on.
-    GUEST_FAILURE = "guest-failure"
-    #: The user ended it from outside (Ctrl-A x).
-    QUIT = "quit"
-
-
 class Machine:
     """A machine of configured parts; ``await build()``, then ``start``, then ``await wait_for_exit()``, ``close``."""
 
@@ -80,6 +62,7 @@ class Machine:
         iothreads: Mapping[str, IOThreadParameters] | None = None,
         throttle_groups: Mapping[str, ThrottleConfig] | None = None,
         chardevs: Sequence[Configured] = (),
+        monitors: Sequence[MonitorChardev] = (),
         netdevs: Sequence[Configured] = (),
         netfilters: Sequence[Configured] = (),
         blockdevs: Sequence[Mapping[str, Any]] = (),
@@ -91,19 +74,32 @@ class Machine:
         self.options = options
         self.clocks = clocks or Clocks(SteppedSource(context) if options.qtest else None)
         self.state = RunState.PRELAUNCH
+        #: Has the guest made a step, ever?
+        self.has_run = False
+        #: QEMU: set-action.
+        self.actions: ActionOptions = options.action
         self.events = EventBus(context)
         self.memory = AddressSpace()
         self.iothreads: dict[str, IOThread] = {}
         self.block = BlockGraph(context, directory)
-        self.chardevs: dict[str, Chardev[Any]] = {}
-        self.net = Networks(context, self.clocks, self._context_of)
-        self.devices: dict[str, Device[Any]] = {}
+        self.block.observer = EventObserver(self.events)
+        self.exports = BlockExports(self.block, self._iothread_context)
+        self.chardevs = ChardevSet(context)
+        self.chardevs.on_command = self._chardev_command
+        self.chardevs.tls_credentials = self.block.tls_credentials
+        self.net = Networks(context, self.clocks, self.context_of, self.lookup, self.events.emit)
+        self.objects = UserObjects(self)
+        self.devices = DeviceSet(self)
+        self.dump = GuestDump(self)
         self.vcpus: list[VCpu] = []
         self._qtest: QtestServer | None = None
         self.exited: asyncio.Future[ExitReason] = context.loop.create_future()
         self._iothread_parameters = iothreads or {}
         self._throttle_groups = throttle_groups or {}
         self._configured = (chardevs, blockdevs, devices)
+        self._monitors = monitors
+        #: Where QMP monitors live, when there are any; none of the user's iothreads. QEMU: mon_iothread.
+        self.monitor_iothread: IOThread | None = None
         self._networks = (netdevs, netfilters)
         self._resetting: asyncio.Task[None] | None = None
         self._stopping: asyncio.Task[None] | None = None
@@ -120,27 +116,39 @@ class Machine:
         """Open, make and connect everything. Raises ConfigError; ``close`` undoes what was done until then."""
         chardevs, blockdevs, devices = self._configured
         netdevs, netfilters = self._networks
+        self._undo.callback(author_errors.install_if_free(self.context.loop))
         self.ram = GuestRam(self.options.memory)
         self._undo.callback(self.ram.close)
-        environment = Environment(self.context, self.memory, self.clocks, self, self._lookup)
-        self.board = Virt(environment, self.memory, self.ram)
+        self.environment = Environment(self.context, self.memory, self.clocks, self, self.lookup)
+        self.board = Virt(self.environment, self.memory, self.ram)
+        # Behind all that lives in them, also of those that come later.
+        self._undo.push_async_callback(self._stop_iothreads)
         for index, (name, parameters) in enumerate(self._iothread_parameters.items()):
-            await self._add_iothread(name, parameters, f"iothread[{index}]")
-        homes = Homes(Users(devices, netdevs, netfilters, self.options.serial))
+            await self.add_iothread(name, parameters, f"iothread[{index}]")
+        homes = Homes(Users(devices, netdevs, netfilters, self.options.serial, self._monitors))
+        if any(monitor.apart for monitor in self._monitors):
+            self.monitor_iothread = await self._start_iothread("mon_iothread", IOThreadParameters(poll_max_ns=0), "qmp")
+            self._undo.push_async_callback(self.monitor_iothread.stop)
+        self._undo.push_async_callback(self.chardevs.close)
         for index, configured in enumerate(chardevs):
-            context = self._context_of(homes.of("chardev", configured.identity))
+            context = self.context_of(homes.of("chardev", configured.identity))
             await self._add_chardev(configured, f"chardev[{index}]", context)
-        await self.net.add_netdevs(netdevs, devices, homes, self._lookup, self._undo)
-        await self.net.add_filters(netfilters, self._lookup, self._undo)
+        for monitor in self._monitors:
+            if monitor.own is not None:
+                await self._add_chardev(monitor.own, monitor.where, self.context_of(MONITOR_IOTHREAD))
+        await self.net.add_netdevs(netdevs, devices, homes, self._undo)
+        await self.net.add_filters(netfilters, self._undo)
         self._undo.push_async_callback(self.block.close)
+        self._undo.push_async_callback(self.exports.close)
         # Of a machine that stands still: behind its devices, which take nothing more from their rings.
         self._undo.push_async_callback(self._quiet.aclose)
         if self._throttle_groups:
             self._add_throttle_groups()
         for index, table in enumerate(blockdevs):
             await self.block.add_table(table, f"blockdev[{index}]")
+        self._undo.push_async_callback(self.devices.close)
         for index, configured in enumerate(devices):
-            await self._add_device(configured, environment, f"device[{index}]")
+            await self.devices.add(configured, f"device[{index}]")
         self.net.warn_of_loose_ends()
         self._connect_serial()
         for device in self.board.own_devices:
@@ -155,16 +163,29 @@ class Machine:
             await self._add_qtest()
         else:
             self._make_vcpu()
+        self._undo.push_async_callback(self.dump.close)
         await loading
 
-    async def _add_iothread(self, name: str, parameters: IOThreadParameters, where: str) -> None:
+    @home
+    async def add_iothread(self, name: str, parameters: IOThreadParameters, where: str = "iothread") -> None:
+        """One more, whose name is not taken. Raises ConfigError."""
+        self.iothreads[name] = await self._start_iothread(name, parameters, where)
+
+    async def _start_iothread(self, name: str, parameters: IOThreadParameters, where: str) -> IOThread:
         iothread = IOThread(self.context, name, parameters)
-        self._undo.push_async_callback(iothread.stop)
         try:
             await iothread.start()
         except (OSError, RuntimeError) as error:
+            await iothread.stop()
             raise ConfigError(where, f"the host has no thread or descriptors for it: {error}", "use fewer") from error
-        self.iothreads[name] = iothread
+        except BaseException:
+            await iothread.stop()
+            raise
+        return iothread
+
+    async def _stop_iothreads(self) -> None:
+        for iothread in self.iothreads.values():
+            await iothread.stop()
 
     def _add_throttle_groups(self) -> None:
         groups = self.block.throttle_groups
@@ -173,9 +194,16 @@ class Machine:
         for index, (name, config) in enumerate(self._throttle_groups.items()):
             groups.add(name, config, f"throttle-group[{index}]")
 
-    def _context_of(self, iothread: str) -> AioContext:
-        """The context that an option ``iothread`` means; empty: the main one."""
+    @any_thread
+    def context_of(self, iothread: str) -> AioContext:
+        """The context that an option ``iothread`` means; empty: the main one. KeyError: there is no such one."""
+        if iothread == MONITOR_IOTHREAD and self.monitor_iothread is not None:
+            return self.monitor_iothread.aio_context
         return self.iothreads[iothread].aio_context if iothread else self.context
+
+    def _iothread_context(self, iothread: str) -> AioContext | None:
+        """The context of an iothread; None: there is no such one."""
+        return self.iothreads[iothread].aio_context if iothread in self.iothreads else None
 
     async def _add_chardev(self, configured: Configured, where: str, context: AioContext) -> None:
         name = configured.identity
@@ -183,51 +211,11 @@ class Machine:
             raise ConfigError(f"{where}.id", "is missing")
         if name in self.chardevs:
             raise ConfigError(f"{where}.id", f"{name!r} is taken already")
-        chardev = cast("type[Chardev[Any]]", configured.plugin)(configured.options, name, context)
-        self.chardevs[name] = chardev
-        chardev.on_command = self._chardev_command
-        self._undo.push_async_callback(context.call, chardev.close)
-        try:
-            await context.call(chardev.open)
-        except ConfigError as error:
-            # It names itself by its id, which is not where the user finds it in vm.toml.
-            raise ConfigError(where, error.problem, error.remedy) from error
-        except (AsyncemuError, OSError) as error:
-            raise ConfigError(where, str(error)) from error
+        await self.chardevs.add(configured, where, context)
 
-    async def _add_device(self, configured: Configured, environment: Environment, where: str) -> None:
-        name = configured.identity or f"{configured.plugin.name}{len(self.devices)}"
-        if name in self.devices:
-            raise ConfigError(f"{where}.id", f"{name!r} is taken already")
-        context = self._context_of(home_of(configured))
-        await context.call(lambda: self._make_device(configured, name, environment, context, where))
-
-    async def _make_device(
-        self, configured: Configured, name: str, environment: Environment, context: AioContext, where: str
-    ) -> None:
-        """In ``context``, the device's home, while the main context waits for it."""
-        environment = dataclasses.replace(environment, context=context)
-        device = cast("type[Device[Any]]", configured.plugin)(configured.options, name, environment)
-        resolve(device, self._lookup, where)
-        self.board.plug(device, where)
-        self.devices[name] = device
-        self._undo.push_async_callback(self._unrealize, device)
-        try:
-            drive = getattr(device, "drive", None)
-            if isinstance(drive, BlockNode):
-                await move_nodes(drive, context)
-            await device.realize()
-            self.net.connected(device)
-        except ConfigError as error:
-            raise ConfigError(f"{where}.{error.where}", error.problem, error.remedy) from error
-        except (AsyncemuError, OSError, ValueError) as error:
-            raise ConfigError(where, str(error)) from error
-
-    async def _unrealize(self, device: Device[Any]) -> None:
-        # Asked for now: it may have moved since it was made.
-        await device.context.call(device.unrealize)
-
-    def _lookup(self, kind: str, name: str) -> Any:
+    @any_thread
+    def lookup(self, kind: str, name: str) -> Any:
+        """What an option that refers to the table ``kind`` means by ``name``; KeyError: nothing."""
         tables: dict[str, Mapping[str, Any]] = {
             "chardev": self.chardevs,
             "blockdev": self.block.nodes,
@@ -241,7 +229,8 @@ class Machine:
         name = self.options.serial
         if not name:
             free = self.chardevs.get(DEFAULT_CONSOLE)
-            if free is None or (free.frontend is not None and not free.options.mux):
+            monitored = any(monitor.chardev == DEFAULT_CONSOLE for monitor in self._monitors)
+            if free is None or ((free.frontend is not None or monitored) and not free.is_mux()):
                 return
             name = DEFAULT_CONSOLE
         if name not in self.chardevs:
@@ -293,7 +282,7 @@ class Machine:
 
         KeyError: there is no such device or iothread. AsyncemuError: it can't move, and stays where it is.
         """
-        device, context = self.devices[id], self._context_of(iothread)
+        device, context = self.devices[id], self.context_of(iothread)
         slot = next((slot for slot in self.board.slots if slot.device is device), None)
         if slot is None:
             raise AsyncemuError(f"{id}: only virtio devices can move to an iothread")
@@ -304,7 +293,6 @@ class Machine:
     @home
     def start(self) -> None:
         """Let the guest run, or leave the machine paused when the options say so."""
-        self.state = RunState.PAUSED
         if not self.options.paused:
             self.resume()
         if self._qtest is not None:
@@ -312,23 +300,29 @@ class Machine:
 
     @home
     def resume(self) -> None:
-        """QEMU: vm_start."""
-        if self.state not in (RunState.PAUSED, RunState.IO_ERROR):
-            return
+        """Nothing happens when it runs or needs a reset. QEMU: vm_start."""
+        if self.state is not RunState.RUNNING and self.state not in NEEDS_RESET:
+            self._run()
+            self.events.emit(Resume())
+
+    def _run(self) -> None:
         self.state = RunState.RUNNING
+        self.has_run = True
         self._resuming = self.context.loop.create_task(self._quiet.aclose())
         self.clocks.run_virtual(True)
         for vcpu in self.vcpus:
             vcpu.cpu.clock_changed()
             vcpu.resume()
-        self.events.emit(Resume())
 
     @home
     async def pause(self, state: RunState = RunState.PAUSED) -> None:
         """Guest time stands still, no vCPU is in the guest, no request is in flight. QEMU: vm_stop."""
-        if self.state is not RunState.RUNNING:
-            return
-        self.state = state
+        if self.state is RunState.RUNNING:
+            self.state = state
+            await self._halt()
+            self.events.emit(Stop())
+
+    async def _halt(self) -> None:
         for vcpu in self.vcpus:
             await vcpu.pause()
         # Not before: a guest that reads the time until it is out would see it go back when it is let in again.
@@ -336,15 +330,16 @@ class Machine:
         if self._resuming is not None:
             await self._resuming
         # Until the machine goes on: what the guest had rung for and was not popped yet stays in its rings.
-        await self._quiet.enter_async_context(self.block.drained())
+        await self._quiet.enter_async_context(self.block.devices_quiet())
         await self._quiet.enter_async_context(self.net.quiet())
-        self.events.emit(Stop())
 
     @home
     async def reset(self, reason: ShutdownCause = "host-qmp-system-reset") -> None:
         """Everything as at power-on, the boot images loaded again. QEMU: qemu_system_reset."""
         running = self.state is RunState.RUNNING
-        await self.pause()
+        if running:
+            self.state = RunState.PAUSED
+            await self._halt()
         await self.board.reset()
         self.ram.clear()
         await self.context.worker_pool.run(self._boot.load, self.board.ram_base, self.ram)
@@ -354,13 +349,23 @@ class Machine:
             self._qtest.hart.reset()
         self.events.emit(Reset(guest=reason.startswith("guest"), reason=reason))
         if running:
-            self.resume()
+            self._run()
+        else:
+            self.state = RunState.PRELAUNCH
 
     @home
-    async def wait_reset(self) -> None:
-        """Until a reset that has begun has ended, however."""
-        if self._resetting is not None:
-            await asyncio.wait([self._resetting])
+    async def system_reset(self) -> None:
+        """What the reset button does: ``reset``, or what ``actions`` say; returns when it is done. Raises nothing."""
+        await self.wait_settled()
+        self._begin_reset("host-qmp-system-reset")
+        await self.wait_settled()
+
+    @home
+    async def wait_settled(self) -> None:
+        """Until a reset and a stop that have begun have ended, however."""
+        begun = [task for task in (self._resetting, self._stopping) if task is not None]
+        if begun:
+            await asyncio.wait(begun)
 
     @home
     async def wait_for_exit(self) -> ExitReason:
@@ -372,10 +377,7 @@ class Machine:
     @any_thread
     def request_shutdown(self, failed: bool) -> None:
         """See devices.Platform."""
-        reason = ExitReason.GUEST_FAILURE if failed else ExitReason.GUEST_SHUTDOWN
-        state = RunState.GUEST_PANICKED if failed else RunState.SHUTDOWN
-        cause: ShutdownCause = "guest-panic" if failed else "guest-shutdown"
-        self.context.schedule_oneshot(lambda: self._end(reason, state, cause))
+        self.context.schedule_oneshot(self._panicked if failed else lambda: self._shut_down("guest-shutdown"))
 
     @any_thread
     def quit(self, cause: ShutdownCause = "host-qmp-quit") -> None:
@@ -399,8 +401,32 @@ class Machine:
 
     def _begin_io_error_stop(self) -> None:
         if self.state is RunState.RUNNING:
-            self._stopping = self.context.loop.create_task(self.pause(RunState.IO_ERROR))
-            self._stopping.add_done_callback(self._reset_ended)
+            self._begin_stop(RunState.IO_ERROR)
+
+    def _begin_stop(self, state: RunState) -> None:
+        self._stopping = self.context.loop.create_task(self.pause(state))
+        self._stopping.add_done_callback(self._change_ended)
+
+    def _shut_down(self, cause: ShutdownCause) -> None:
+        if self.actions.shutdown == "poweroff":
+            self._end(ExitReason.GUEST_SHUTDOWN, RunState.SHUTDOWN, cause)
+        else:
+            self.events.emit(Shutdown(guest=cause.startswith("guest"), reason=cause))
+            self._begin_stop(RunState.SHUTDOWN)
+
+    def _panicked(self) -> None:
+        """QEMU: qemu_system_guest_panicked."""
+        actions = self.actions
+        if actions.panic == "none":
+            self.events.emit(GuestPanicked(action="run"))
+        elif actions.panic == "pause" or (actions.panic == "shutdown" and actions.shutdown == "pause"):
+            self.events.emit(GuestPanicked(action="pause"))
+            self._begin_stop(RunState.GUEST_PANICKED)
+        else:
+            self.events.emit(GuestPanicked(action="poweroff"))
+            failed = actions.panic == "exit-failure"
+            reason = ExitReason.GUEST_FAILURE if failed else ExitReason.GUEST_SHUTDOWN
+            self._end(reason, RunState.GUEST_PANICKED, "guest-panic")
 
     @home
     def resume_after_io_error(self) -> None:
@@ -409,11 +435,13 @@ class Machine:
             self._stopping.add_done_callback(lambda _: self.resume())
 
     def _begin_reset(self, reason: ShutdownCause) -> None:
-        if self._resetting is None or self._resetting.done():
+        if self.actions.reboot == "shutdown":
+            self._shut_down(reason)
+        elif self._resetting is None or self._resetting.done():
             self._resetting = self.context.loop.create_task(self.reset(reason))
-            self._resetting.add_done_callback(self._reset_ended)
+            self._resetting.add_done_callback(self._change_ended)
 
-    def _reset_ended(self, task: asyncio.Task[None]) -> None:
+    def _change_ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
             self.context.loop.call_exception_handler({"message": "machine reset or stop", "exception": error})
             self._end(ExitReason.GUEST_FAILURE, RunState.INTERNAL_ERROR, "host-error")
@@ -433,6 +461,11 @@ class Machine:
     def _chardev_command(self, command: MuxCommand) -> None:
         if command is MuxCommand.QUIT:
             self.quit("host-ui")
+        elif command is MuxCommand.SAVE:
+            self.context.schedule_oneshot(self._save)
+
+    def _save(self) -> None:
+        self._saving = self.context.loop.create_task(save_disks(self.block))
 
     def _vcpu_failed(self, error: BaseException) -> None:
         if isinstance(error, GuestFault):

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, Field, ValidationInfo
 
 from asyncemu.chardev.address import InetAddress, parse_address
 from asyncemu.host_path import HostPath, relative_to_config
+from asyncemu.machine.run_state import ActionOptions
 from asyncemu.options import Options
 from asyncemu.plugins import Reference
 from asyncemu.size import Size
@@ -50,6 +51,9 @@ class MachineOptions(Options):
         "", description="chardev of the UART and the firmware's console; the one with id console where not given."
     )
     paused: bool = Field(False, description="Start stopped (QEMU's -S).")
+    action: ActionOptions = Field(
+        ActionOptions(), description="What follows when the guest reboots, shuts down or fails (QEMU's -action)."
+    )
     qtest: Annotated[str, AfterValidator(_socket_address)] = Field(
         "",
         description="unix:PATH or tcp:HOST:PORT, where a client drives the devices and the clocks by QEMU's qtest "

@@ -229,7 +229,7 @@ class QtestServer:
 
     async def _move_clock(self, command: ClockStep | ClockSet) -> bytes:
         # Guest time stands still during a reset; whoever has written to the register for it need not know.
-        await self._machine.wait_reset()
+        await self._machine.wait_settled()
         clock = self._machine.clocks.virtual
         try:
             match command:

@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+from asyncemu import author_errors
 from asyncemu.devices import Device, Environment, MmioDevice
 from asyncemu.devices.clint import Clint, ClintHart
 from asyncemu.devices.goldfish_rtc import GoldfishRtc
@@ -16,8 +17,10 @@ from asyncemu.devices.sifive_test import SifiveTest
 from asyncemu.devices.uart16550 import Uart16550, UartOptions
 from asyncemu.errors import ConfigError
 from asyncemu.machine.device_tree import Node, u64
+from asyncemu.machine.device_types import BoardError, HotplugRefused, device_type
 from asyncemu.memory import AddressSpace, GuestRam
 from asyncemu.options import Options
+from asyncemu.plugins import Plugin
 from asyncemu.vcpu.tcg.riscv import MEIP, NS_PER_TICK, SEIP
 from asyncemu.virtio.device import VirtioDevice
 from asyncemu.virtio.mmio import VirtioMmio
@@ -49,6 +52,15 @@ PLIC_SOURCES: Final = 96
 
 #: Unicorn's SiFive U54: what the device tree may promise.
 ISA_EXTENSIONS: Final = ("i", "m", "a", "f", "d", "c", "zicsr", "zifencei")
+
+
+#: QEMU's name for where devices with fixed addresses are.
+PLATFORM_BUS_NAME: Final = "main-system-bus"
+
+
+def slot_bus(index: int) -> str:
+    """QEMU's name of a virtio-mmio slot's bus."""
+    return f"virtio-mmio-bus.{index}"
 
 
 class Virt:
@@ -98,11 +110,11 @@ class Virt:
         """Devices that are on every board of this type."""
         return (self.test, self.rtc, self.uart)
 
-    def plug(self, device: Device[Any], where: str) -> None:
-        """Give a user's device its place. Raises ConfigError when there is none."""
+    def plug(self, device: Device[Any], where: str, bus: str = "") -> None:
+        """Give a user's device its place, on ``bus`` if it is given. Raises ConfigError when there is none."""
         if isinstance(device, VirtioDevice):
-            for slot in self.slots:
-                if slot.device is None:
+            for index, slot in enumerate(self.slots):
+                if slot.device is None and bus in ("", slot_bus(index)):
                     slot.plug(device)
                     return
             raise ConfigError(where, f"all {VIRTIO_SLOTS} virtio slots of the board are taken", "remove a device")
@@ -110,6 +122,49 @@ class Virt:
             self._plug_platform(device, where)
             return
         raise ConfigError(where, f"{device.name} is for no bus of this board")
+
+    def unplug(self, device: Device[Any]) -> None:
+        """Take a virtio device, which is unrealized, out again; one on the platform bus keeps its place."""
+        for slot in self.slots:
+            if slot.device is device:
+                slot.unplug()
+
+    def check_hotplug(self, plugin: type[Plugin[Any]], bus: str, has_run: bool) -> None:
+        """May a device of this class be plugged in now? ``bus`` is the one that it shall be on, or empty.
+
+        A virtio-mmio slot says nothing of what comes or goes: the guest looks once. So its device may change until the
+        guest has run, and never afterwards; and the device tree, which has the devices of the platform bus, is made
+        before. A bus with hot-plug (PCI) says so here. HotplugRefused, in QEMU's words.
+        """
+        if not issubclass(plugin, VirtioDevice):
+            raise HotplugRefused(PLATFORM_BUS_NAME)
+        names = self.buses()
+        if bus and bus not in names:
+            raise BoardError(f"Bus '{bus}' not found")
+        free = [name for name, slot in zip(names, self.slots, strict=True) if slot.device is None]
+        if bus and bus not in free:
+            raise BoardError(f"Bus '{bus}' is full")
+        if has_run:
+            raise HotplugRefused(bus or (free or names)[0])
+        if not free:
+            raise BoardError(f"No 'virtio-bus' bus found for device '{device_type(plugin)}'")
+
+    def buses(self) -> list[str]:
+        """The names of all buses for virtio devices."""
+        return [slot_bus(index) for index in range(VIRTIO_SLOTS)]
+
+    def bus_of(self, device: Device[Any]) -> str:
+        """The name of the bus that a user's device is on."""
+        for index, slot in enumerate(self.slots):
+            if slot.device is device:
+                return slot_bus(index)
+        return PLATFORM_BUS_NAME
+
+    def check_unplug(self, device: Device[Any], has_run: bool) -> None:
+        """May it be taken out? HotplugRefused."""
+        bus = self.bus_of(device)
+        if has_run or bus == PLATFORM_BUS_NAME:
+            raise HotplugRefused(bus)
 
     def _plug_platform(self, device: MmioDevice[Any], where: str) -> None:
         index = len(self.platform_devices)
@@ -133,7 +188,10 @@ class Virt:
         for slot in self.slots:
             await slot.context.call(slot.reset)
         for device in (*self.own_devices, *(device for device, _, _ in self.platform_devices)):
-            await device.reset()
+            try:
+                await device.reset()
+            except Exception as error:
+                author_errors.report_or_raise(f"{device.id}: reset", error)
         self.plic.reset()
         self.clint.reset()
 

@@ -11,7 +11,9 @@
 The signature says all: a command without a second parameter takes no arguments; the result is a WireModel, a list of
 them, a plain JSON value, or None for QMP's empty object. A command raises QmpError, or any AsyncemuError.
 Commands run one after the other in the machine's home. One that ``allow_oob`` may be executed out of band, too: in the
-monitor's own thread, while another one runs; it may touch what any thread may touch only, and never waits.
+monitor's own thread, while another one runs; it may touch what any thread may touch only, and never waits. A command
+``anywhere`` is like that, too, but for its place among the client's other commands: a monitor answers it without asking
+the main loop when nothing else of that client is under way.
 Which module has which command is a table (commands/__init__.py), so that nothing is imported before it is needed.
 """
 
@@ -45,10 +47,13 @@ class Call:
 class Command:
     """A function and what it takes and gives."""
 
-    def __init__(self, name: str, function: Callable[..., Awaitable[Any]], allow_oob: bool) -> None:
+    def __init__(
+        self, name: str, function: Callable[..., Awaitable[Any]], allow_oob: bool, anywhere: bool = False
+    ) -> None:
         self.name = name
         self.function = function
         self.allow_oob = allow_oob
+        self.anywhere = anywhere
         parameters = list(inspect.signature(function).parameters)
         # Resolved once, and not before the command is used: the module is whole then.
         self._takes_arguments = len(parameters) > 1
@@ -67,7 +72,10 @@ class Command:
     def _resolved(self) -> tuple[type[WireModel] | None, Any]:
         if self._types is None:
             hints = typing.get_type_hints(
-                self.function, vars(importlib.import_module(self.function.__module__)), _annotations()
+                self.function,
+                vars(importlib.import_module(self.function.__module__)),
+                _annotations(),
+                include_extras=True,
             )
             arguments = hints.get("arguments") if self._takes_arguments else None
             self._types = arguments, hints["return"]
@@ -84,13 +92,13 @@ def _annotations() -> dict[str, Any]:
 _registered: Final[dict[str, Command]] = {}
 
 
-def command(name: str, *, allow_oob: bool = False) -> Callable[[HandlerT], HandlerT]:
+def command(name: str, *, allow_oob: bool = False, anywhere: bool = False) -> Callable[[HandlerT], HandlerT]:
     """Register the function under QEMU's ``name``."""
 
     def register(function: HandlerT) -> HandlerT:
         if name in _registered:
             raise ValueError(f"there are two commands {name!r}")
-        _registered[name] = Command(name, function, allow_oob)
+        _registered[name] = Command(name, function, allow_oob, anywhere)
         return function
 
     return register

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from asyncemu.errors import AsyncemuError
+from asyncemu.fdsets import Fdsets
 from asyncemu.loop import home
 from asyncemu.monitor.command import Call, Command, find
 from asyncemu.monitor.errors import CommandNotFound, explain
@@ -26,6 +27,8 @@ class Control:
     def __init__(self, machine: Machine) -> None:
         self.context = machine.context
         self.machine = machine
+        #: What clients have handed over by add-fd.
+        self.fdsets = Fdsets()
 
     @home
     async def execute(
@@ -51,7 +54,7 @@ async def run(command: Command, call: Call, arguments: Mapping[str, Any]) -> Any
         else:
             result = await command.function(call, command.arguments.model_validate(arguments))
     except ValidationError as error:
-        raise arguments_error(error) from None
+        raise arguments_error(error, arguments) from None
     except AsyncemuError as error:
         raise explain(error) from error
     return to_wire(result)

@@ -51,6 +51,14 @@ class KvmMissingCapability(QmpError):
 
 def explain(error: AsyncemuError) -> QmpError:
     """``error`` as a command's answer."""
-    if isinstance(error, QmpError):
-        return error
-    return QmpError(str(error).replace("\n", "; "))
+    # Imported here: it is only looked at when something is wrong.
+    from asyncemu.block.control.errors import NoSuchDevice
+    from asyncemu.net.refusals import NotThere
+
+    match error:
+        case QmpError():
+            return error
+        case NoSuchDevice() | NotThere():
+            return DeviceNotFound(str(error))
+        case _:
+            return QmpError(str(error).replace("\n", "; "))

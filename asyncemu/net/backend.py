@@ -18,8 +18,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Final, TypeVar, final
+from typing import TYPE_CHECKING, Final, TypeVar, final
 
+from asyncemu import author_errors
 from asyncemu.errors import AsyncemuError, NetError
 from asyncemu.loop import AioContext, Clocks, any_thread, home
 from asyncemu.net.frame import Frame, Frames
@@ -28,6 +29,11 @@ from asyncemu.options import Options
 from asyncemu.plugins import Plugin
 
 logger: Final = logging.getLogger("asyncemu.net")
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from asyncemu.events import Event
 
 OptionsT = TypeVar("OptionsT", bound=Options, covariant=True)
 
@@ -39,6 +45,9 @@ class NetBackend(Plugin[OptionsT], NetPort):
     """
 
     kind = "netdev"
+
+    #: Tells those who control the machine what has happened, from any thread; set by the machine.
+    emit: Callable[[Event], object] | None = None
 
     def __init__(self, options: OptionsT, id: str, context: AioContext, clocks: Clocks) -> None:
         NetPort.__init__(self, id, context)
@@ -79,7 +88,10 @@ class NetBackend(Plugin[OptionsT], NetPort):
                 self._running.cancel()
                 await asyncio.wait([self._running])
         finally:
-            await self.disconnect()
+            try:
+                await self.disconnect()
+            except Exception as error:
+                author_errors.report_or_raise(f"{self.id}: disconnect", error)
 
     async def _run(self) -> None:
         try:
@@ -131,8 +143,20 @@ class NetBackend(Plugin[OptionsT], NetPort):
     @home
     def receive(self, frames: Frames) -> int:
         """See NetPort."""
-        taken = self.transmit(frames)
+        try:
+            taken = self.transmit(frames)
+        except Exception as error:
+            if not author_errors.report(f"{self.id}: transmit; its link is down", error):
+                raise
+            # Not now: who sends is in the midst of it.
+            self.context.schedule_oneshot(lambda: self.set_link(False))
+            taken = None
         return len(frames) if taken is None else taken
+
+    @any_thread
+    def summary(self) -> str:
+        """What it is, in a line. QEMU: a client's info_str, behind its type, in info network."""
+        return type(self).name
 
     @any_thread
     def failed(self, error: OSError, doing: str) -> NetError:

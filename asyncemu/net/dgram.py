@@ -77,6 +77,10 @@ class Dgram(NetBackend[DgramOptions], name="dgram"):
     async def disconnect(self) -> None:
         self.end.close()
 
+    def summary(self) -> str:
+        end = self.end
+        return f"dgram,udp={end.local}/{end.remote}" if end.local is not None else f"dgram,mcast={end.remote}"
+
     def transmit(self, frames: Frames) -> int:
         return self.end.transmit(frames)
 

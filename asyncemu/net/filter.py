@@ -21,6 +21,7 @@ from typing import Annotated, Any, Final, Literal, TypeVar
 
 from pydantic import Field
 
+from asyncemu import author_errors
 from asyncemu.loop import AioContext, Clock, HasHome, any_thread, home
 from asyncemu.net.frame import Frames
 from asyncemu.net.port import NetPort
@@ -61,13 +62,18 @@ class Way:
 
     def take(self, frames: Frames) -> int:
         """Frames that come by: how many were taken."""
-        return self.filter.pass_on(frames, self)
+        try:
+            return self.filter.pass_on(frames, self)
+        except Exception as error:
+            if not author_errors.report(f"{self.filter.id}: pass_on; the frames are lost", error):
+                raise
+            return len(frames)
 
     def forward(self, frames: Frames) -> int:
         """Hand frames on: how many were taken. For the others, ``NetFilter.next_ready`` follows."""
         following = self._following
         if following is not None:
-            return following.filter.pass_on(frames, following)
+            return following.take(frames)
         if not (self._receiver.link_up and self._sender.link_up):
             return len(frames)
         return self._receiver.receive(frames)

@@ -18,10 +18,11 @@ from pydantic import AfterValidator, Field, model_validator
 from asyncemu.loop import AioContext, Clocks
 from asyncemu.net.backend import NetBackend
 from asyncemu.net.frame import Frames
-from asyncemu.net.sockets.address import Descriptor, Inet, adopt, parse_host_port
+from asyncemu.net.sockets.address import Descriptor, adopt, parse_host_port
 from asyncemu.net.sockets.datagram_ends import DatagramEnd
 from asyncemu.net.sockets.stream_ends import Client, Server, StreamEnd
 from asyncemu.options import Options
+from asyncemu.socket_address import Inet
 
 
 def _checked(text: str) -> str:
@@ -42,7 +43,7 @@ class SocketOptions(Options):
     localaddr: str | None = Field(
         default=None, description="With udp: receive at HOST:PORT. With mcast: address of the interface."
     )
-    fd: int | None = Field(default=None, ge=0, description="Number of an open socket.")
+    fd: int | None = Field(default=None, ge=0, le=(1 << 31) - 1, description="Number of an open socket.")
 
     @model_validator(mode="after")
     def _consistent(self) -> SocketOptions:
@@ -95,6 +96,15 @@ class Socket(NetBackend[SocketOptions], name="socket"):
 
     async def disconnect(self) -> None:
         self.end.close()
+
+    def summary(self) -> str:
+        end = self.end
+        if isinstance(end, DatagramEnd):
+            kind = "mcast" if self.options.mcast is not None else "udp"
+            return f"socket,socket: {kind}={end.remote}" if end.remote is not None else "socket,socket: fd"
+        if isinstance(end, Server):
+            return f"socket,socket: connection from {end.peer}" if end.peer else "socket,"
+        return f"socket,socket: connect to {end.address}" if end.peer else "socket,"
 
     def transmit(self, frames: Frames) -> int:
         return self.end.transmit(frames)

@@ -3,10 +3,18 @@
 
 from __future__ import annotations
 
+import socket
+
 from pydantic import Field, model_validator
 
 from asyncemu.loop import AioContext, Clocks
 from asyncemu.net.backend import NetBackend
+from asyncemu.net.events import (
+    InetSocketAddress,
+    NetdevStreamConnected,
+    NetdevStreamDisconnected,
+    UnixSocketAddress,
+)
 from asyncemu.net.frame import Frames
 from asyncemu.net.sockets.address import AddressOptions
 from asyncemu.net.sockets.stream_ends import Client, Server, StreamEnd
@@ -44,6 +52,8 @@ class Stream(NetBackend[StreamOptions], name="stream"):
         super().__init__(options, id, context, clocks)
         address = options.addr.address()
         self.end: StreamEnd = Server(self, address) if options.server else Client(self, address, options.reconnect)
+        self.end.on_connected = self._connected
+        self.end.on_disconnected = self._disconnected
 
     async def connect(self) -> None:
         await self.end.open()
@@ -54,8 +64,35 @@ class Stream(NetBackend[StreamOptions], name="stream"):
     async def disconnect(self) -> None:
         self.end.close()
 
+    def _connected(self, peer: socket.socket) -> None:
+        if self.emit is not None:
+            self.emit(NetdevStreamConnected(netdev_id=self.id, addr=_address_of(peer)))
+
+    def _disconnected(self) -> None:
+        if self.emit is not None:
+            self.emit(NetdevStreamDisconnected(netdev_id=self.id))
+
+    def summary(self) -> str:
+        peer = self.end.peer
+        return f"stream,{peer}" if not peer or peer.startswith("unix:") else f"stream,tcp:{peer}"
+
     def transmit(self, frames: Frames) -> int:
         return self.end.transmit(frames)
 
     def writable(self) -> None:
         self.end.writable()
+
+
+def _address_of(peer: socket.socket) -> InetSocketAddress | UnixSocketAddress:
+    """Of who is at the other end; a client of a unix socket has none, and is told by the server's."""
+    try:
+        address = peer.getpeername() or peer.getsockname()
+    except OSError:
+        # It has left again already.
+        address = peer.getsockname()
+    if isinstance(address, tuple):
+        ipv4 = True if peer.family == socket.AF_INET else None
+        ipv6 = True if peer.family == socket.AF_INET6 else None
+        return InetSocketAddress(host=address[0], port=str(address[1]), ipv4=ipv4, ipv6=ipv6)
+    # An address in the abstract namespace is bytes.
+    return UnixSocketAddress(path=address if isinstance(address, str) else address.decode(errors="replace"))

@@ -6,7 +6,7 @@
     assert chardev.sent == b"output"
     chardev.limit = 0                    # the outside takes no more, until accept() is called
 
-Importing this module makes the back end ``memory`` known to vm.toml.
+Importing this module makes the back end ``test-memory`` known to vm.toml.
 """
 
 from __future__ import annotations
@@ -15,8 +15,11 @@ from asyncemu.chardev import Chardev, ChardevOptions
 from asyncemu.loop import AioContext, home
 
 
-class MemoryChardev(Chardev[ChardevOptions], name="memory"):
-    """``sent`` is all that went out, ``untyped`` the input that the front end had no room for yet."""
+class MemoryChardev(Chardev[ChardevOptions], name="test-memory"):
+    """``sent`` is all that went out, ``untyped`` the input that the front end had no room for yet.
+
+    ``in_break``: the device holds its line in the break condition.
+    """
 
     def __init__(self, options: ChardevOptions, id: str, context: AioContext) -> None:
         super().__init__(options, id, context)
@@ -24,6 +27,7 @@ class MemoryChardev(Chardev[ChardevOptions], name="memory"):
         self.untyped = b""
         #: Bytes in ``sent`` at which the outside takes no more; None: it takes everything.
         self.limit: int | None = None
+        self.in_break = False
 
     @classmethod
     async def make(cls, context: AioContext, id: str = "chardev0") -> MemoryChardev:
@@ -43,6 +47,9 @@ class MemoryChardev(Chardev[ChardevOptions], name="memory"):
         """The outside takes bytes again, up to ``limit`` in all."""
         self.limit = limit
         self.flush_unsent()
+
+    def set_break(self, active: bool) -> None:
+        self.in_break = active
 
     def transmit(self, data: bytes) -> int:
         taken = data if self.limit is None else data[: max(0, self.limit - len(self.sent))]

@@ -4,6 +4,7 @@
     disk = await graph.add(MemoryDisk, MemoryDiskOptions(size=1 << 20), "disk0")
     disk.driver.errors["preadv"] = errno.EIO     # the next and all further reads fail
     disk.driver.gate.clear()                     # requests wait, until gate.set()
+    disk.driver.inject(Fault("pwritev", nth=3))  # the third write fails; see disk_faults.py
 
 Importing this module makes the driver name ``memory`` known to vm.toml.
 """
@@ -16,9 +17,11 @@ import os
 from asyncemu.block.driver import BlockDriver, BlockDriverOptions
 from asyncemu.block.iovec import aligned
 from asyncemu.block.types import Preallocation
+from asyncemu.loop import home
 from asyncemu.memory.buffers import Buffers
 from asyncemu.plain_options import option
 from asyncemu.size import Size
+from asyncemu.testing.disk_faults import Fault
 
 
 class MemoryDiskOptions(BlockDriverOptions):
@@ -49,9 +52,16 @@ class MemoryDisk(BlockDriver[MemoryDiskOptions], name="memory"):
         self.gate.set()
         #: Method name → errno that it fails with.
         self.errors: dict[str, int] = {}
+        self.faults: list[Fault] = []
         self.requests: list[tuple[str, int, int]] = []
         self.closed = False
         return len(self.data)
+
+    @home
+    def inject(self, fault: Fault) -> Fault:
+        """Let ``fault`` happen from now on, behind those that are there; it is returned."""
+        self.faults.append(fault)
+        return fault
 
     async def preadv(self, offset: int, buffers: Buffers) -> None:
         length = buffers.nbytes
@@ -117,3 +127,8 @@ class MemoryDisk(BlockDriver[MemoryDiskOptions], name="memory"):
             await self.gate.wait()
         if method in self.errors:
             raise OSError(self.errors[method], os.strerror(self.errors[method]))
+        fault = next((each for each in self.faults if each.fits(method, offset, length)), None)
+        if fault is not None:
+            if fault.stored and method == "pwritev" and buffers is not None:
+                self._store(offset, buffers.tobytes()[: fault.stored])
+            await fault.strike()

@@ -114,6 +114,24 @@ class DeviceRegisters:
         """A 32-bit write."""
         await self.write(offset, 4, value)
 
+    async def write32_all(self, *writes: tuple[int, int]) -> None:
+        """Several 32-bit writes, as (offset, value), with no turn of the loop between them."""
+
+        def write_all() -> None:
+            for offset, value in writes:
+                self.bus.write_now(self.base + offset, 4, value)
+
+        await self.bus.run(write_all)
+
+    async def select32(self, select: int, value: int, offset: int) -> int:
+        """Write ``value`` to ``select``, and read ``offset``, whose meaning that has chosen; at once."""
+
+        def access() -> int:
+            self.bus.write_now(self.base + select, 4, value)
+            return self.bus.read_now(self.base + offset, 4)
+
+        return await self.bus.run(access)
+
     async def read64(self, offset: int) -> int:
         """A 64-bit read."""
         return await self.read(offset, 8)

@@ -112,18 +112,21 @@ class VirtioDriver:
 
     async def offered_features(self) -> int:
         """All feature bits that the device offers."""
-        halves = []
-        for half in (0, 1):
-            await self.registers.write32(Register.DEVICE_FEATURES_SELECT, half)
-            halves.append(await self.registers.read32(Register.DEVICE_FEATURES))
+        halves = [
+            await self.registers.select32(Register.DEVICE_FEATURES_SELECT, half, Register.DEVICE_FEATURES)
+            for half in (0, 1)
+        ]
         return halves[0] | halves[1] << 32
 
     async def negotiate(self, features: int | None = None) -> None:
         """Write ``features`` (None: all offered), set FEATURES_OK and look whether it stays."""
         wanted = await self.offered_features() if features is None else features
-        for half in (0, 1):
-            await self.registers.write32(Register.DRIVER_FEATURES_SELECT, half)
-            await self.registers.write32(Register.DRIVER_FEATURES, wanted >> 32 * half & 0xFFFFFFFF)
+        await self.registers.write32_all(
+            (Register.DRIVER_FEATURES_SELECT, 0),
+            (Register.DRIVER_FEATURES, wanted & 0xFFFFFFFF),
+            (Register.DRIVER_FEATURES_SELECT, 1),
+            (Register.DRIVER_FEATURES, wanted >> 32 & 0xFFFFFFFF),
+        )
         await self.add_status(Status.FEATURES_OK)
         if not await self.status() & Status.FEATURES_OK:
             raise FeaturesRefused(f"{wanted:#x}")
@@ -131,8 +134,7 @@ class VirtioDriver:
 
     async def max_queue_size(self, index: int) -> int:
         """Entries that queue ``index`` can have; 0: there is no such queue."""
-        await self.registers.write32(Register.QUEUE_SELECT, index)
-        return await self.registers.read32(Register.QUEUE_SIZE_MAX)
+        return await self.registers.select32(Register.QUEUE_SELECT, index, Register.QUEUE_SIZE_MAX)
 
     async def set_up_queue(self, index: int, size: int = 0) -> DriverQueue:
         """Allocate queue ``index`` (size 0: the largest), tell the device where it is, and make it ready: 4.2.3.2."""
@@ -144,17 +146,21 @@ class VirtioDriver:
 
     async def write_queue(self, index: int, size: int, descriptors: int, available: int, used: int) -> None:
         """Write any size and addresses for queue ``index``, and make it ready."""
-        write = self.registers.write32
-        await write(Register.QUEUE_SELECT, index)
-        await write(Register.QUEUE_SIZE, size)
+        writes: list[tuple[int, int]] = [(Register.QUEUE_SELECT, index), (Register.QUEUE_SIZE, size)]
         for low, address in (
             (Register.QUEUE_DESC_LOW, descriptors),
             (Register.QUEUE_DRIVER_LOW, available),
             (Register.QUEUE_DEVICE_LOW, used),
         ):
-            await write(low, address & 0xFFFFFFFF)
-            await write(low + 4, address >> 32)
-        await write(Register.QUEUE_READY, 1)
+            writes += [(low, address & 0xFFFFFFFF), (low + 4, address >> 32)]
+        await self.registers.write32_all(*writes, (Register.QUEUE_READY, 1))
+
+    async def stop_queue(self, index: int) -> None:
+        """Take queue ``index`` back from the device, and wait until it has let go of it (4.2.2.2, QueueReady)."""
+        await self.registers.write32_all((Register.QUEUE_SELECT, index), (Register.QUEUE_READY, 0))
+        while await self.registers.select32(Register.QUEUE_SELECT, index, Register.QUEUE_READY):
+            pass
+        self.queues = [queue for queue in self.queues if queue.index != index]
 
     # ---- in use
 

@@ -32,6 +32,9 @@ POLL: Final = "poll"
 #: A loop that was held for too long (instants, of the stall detector's thread).
 STALL: Final = "stall"
 
+#: All of them.
+ALL: Final = frozenset({BH, HANDLER, TIMER, COROUTINE, DOORBELL, POSTED, GUEST, HALT, FENCE, MMIO, WORKER, POLL, STALL})
+
 #: A thread with one of these runs a loop ...
 LOOP: Final = frozenset({BH, HANDLER, TIMER, DOORBELL, POSTED, POLL})
 #: ... with one of these a guest's CPU.

@@ -29,8 +29,11 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Iterable
 from time import monotonic_ns
 from typing import Final, NamedTuple
+
+from asyncemu.tracing.categories import ALL
 
 #: category, name, start and end in ns of CLOCK_MONOTONIC; the end of an instant is INSTANT.
 Event = tuple[str, str, int, int]
@@ -103,11 +106,13 @@ class _Recording:
 class Tracer:
     """Everything but ``on`` and the threads' own events is for any thread. There is one, ``tracer``."""
 
-    __slots__ = ("_names", "_recording", "on")
+    __slots__ = ("_muted", "_names", "_recording", "on")
 
     def __init__(self) -> None:
         #: Is recorded? May be set by hand, to leave something out of a recording.
         self.on = False
+        #: Categories that are left out.
+        self._muted: frozenset[str] = frozenset()
         self._recording = _Recording(CAPACITY)
         self._names = threading.local()
 
@@ -115,6 +120,8 @@ class Tracer:
 
     def span(self, category: str, name: str, start_ns: int) -> None:
         """What began at ``start_ns`` of time.monotonic_ns ends now. To be called when ``on`` only."""
+        if category in self._muted:
+            return
         recording = self._recording
         try:
             ring: _Ring = recording.local.ring
@@ -125,6 +132,8 @@ class Tracer:
 
     def instant(self, category: str, name: str) -> None:
         """Something happens now, and takes no time. To be called when ``on`` only."""
+        if category in self._muted:
+            return
         recording = self._recording
         try:
             ring: _Ring = recording.local.ring
@@ -147,11 +156,26 @@ class Tracer:
     # ---- whoever wants a recording
 
     def start(self, capacity: int = CAPACITY) -> None:
-        """Record from now on, up to ``capacity`` events a thread; what was recorded before is forgotten."""
+        """Record all from now on, up to ``capacity`` events a thread; what was recorded before is forgotten."""
         if capacity < 1:
             raise ValueError(f"a ring of {capacity} events holds nothing")
+        self._muted = frozenset()
         self._recording = _Recording(capacity)
         self.on = True
+
+    def records(self, category: str) -> bool:
+        """Are events of this category recorded now?"""
+        return self.on and category not in self._muted
+
+    def select(self, categories: Iterable[str]) -> None:
+        """Record these categories from now on and no others; none: stop. A recording begins if there is none."""
+        wanted = frozenset(categories)
+        if not wanted:
+            self.stop()
+            return
+        if not self.on:
+            self.start()
+        self._muted = ALL - wanted
 
     def stop(self) -> None:
         """Record no more. What was recorded stays, for ``tracks``."""

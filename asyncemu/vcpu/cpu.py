@@ -53,5 +53,8 @@ class GuestCpu(Protocol):
     def reset(self) -> None:
         """Back to the state of power-on. The thread that calls it owns the registers from then on."""
 
+    def registers(self) -> dict[str, int]:
+        """All registers, by name, unsigned. Outside the guest."""
+
     def statistics(self) -> dict[str, int]:
         """Counters by name. Any thread."""

@@ -74,6 +74,11 @@ class VCpu:
         cpu.on_line_raised = self.kick
         cpu.on_deadline = self._arm_guest_timer
 
+    @property
+    def thread_id(self) -> int:
+        """As the kernel numbers threads, from ``start`` on. QEMU: thread-id."""
+        return self._thread.native_id or 0
+
     # ---- life cycle
 
     @home

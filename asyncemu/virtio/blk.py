@@ -179,6 +179,7 @@ class VirtioBlk(VirtioDevice[BlkOptions], name="virtio-blk", device_id=2):
         shared = PERM_CONSISTENT_READ | PERM_WRITE_UNCHANGED | PERM_RESIZE | (PERM_WRITE if options.share_rw else 0)
         self.backend = BlockBackend(self.id, self.context, permissions, shared)
         self.backend.user = self
+        self.backend.is_device = True
         self.backend.policy = ErrorPolicy(options.rerror, options.werror)
         self.backend.on_resize = self._resized
         await self.backend.insert(self.drive)

@@ -2,7 +2,8 @@
 """virtio-console: consoles and named ports on chardevs (virtio 1.2, 5.3).
 
 Port 0 is the console of ``chardev``. ``ports`` adds more, and with them the MULTIPORT feature: a pair of queues each,
-and a pair of control queues in which device and driver tell each other about ports.
+and a pair of control queues in which device and driver tell each other about ports. With ``max-ports`` there are queues
+for ports that come and go while the guest runs.
 """
 
 from __future__ import annotations
@@ -12,11 +13,12 @@ from collections import deque
 from ctypes import LittleEndianStructure, c_uint16, c_uint32
 from typing import Annotated, Any, Final
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from asyncemu.chardev import Chardev
 from asyncemu.devices import Environment
 from asyncemu.errors import AsyncemuError, GuestError
+from asyncemu.events import Event
 from asyncemu.loop import AioContext, home
 from asyncemu.options import Options
 from asyncemu.plugins import Reference
@@ -33,6 +35,7 @@ F_EMERGENCY_WRITE: Final = 1 << 2
 # Control events: 5.3.6.2.
 DEVICE_READY: Final = 0
 PORT_ADD: Final = 1
+PORT_REMOVE: Final = 2
 PORT_READY: Final = 3
 CONSOLE_PORT: Final = 4
 PORT_OPEN: Final = 6
@@ -54,10 +57,24 @@ class ConsoleConfig(LittleEndianStructure):
     _fields_ = (("cols", c_uint16), ("rows", c_uint16), ("max_nr_ports", c_uint32), ("emerg_wr", c_uint32))
 
 
+class VserportChange(Event, name="VSERPORT_CHANGE"):
+    """The guest has opened or closed a port."""
+
+    rate_limit_ns = 1_000_000_000
+
+    #: The port's.
+    id: str
+    open: bool
+
+    def rate_limit_key(self) -> str:
+        return self.id
+
+
 class PortOptions(Options):
     """One more port."""
 
     chardev: Annotated[str, Reference("chardev"), Field(description="Where its bytes go and come from.")]
+    id: str = Field(default="", max_length=63, description="What events (VSERPORT_CHANGE) call it; none without.")
     name: str = Field(default="", max_length=64, description="Shown to the guest in /dev/virtio-ports.")
     console: bool = Field(default=False, description="The guest may use it as a console (hvc1 and on).")
 
@@ -69,6 +86,23 @@ class ConsoleOptions(VirtioOptions):
     ports: list[PortOptions] = Field(
         default=[], max_length=MAX_PORTS, description="Ports besides the console: name, chardev, console."
     )
+    max_ports: int = Field(
+        default=0,
+        ge=0,
+        le=MAX_PORTS,
+        description="Ports that there may be, plugged in at run time too, the console included; 0: those given.",
+    )
+
+    @model_validator(mode="after")
+    def _room(self) -> ConsoleOptions:
+        if self.max_ports and self.max_ports <= len(self.ports):
+            raise ValueError(f"max-ports {self.max_ports} is too few for the console and {len(self.ports)} ports")
+        return self
+
+    @property
+    def port_count(self) -> int:
+        """Ports that there may be."""
+        return self.max_ports or len(self.ports) + 1
 
 
 class VirtioConsole(VirtioDevice[ConsoleOptions], name="virtio-console", device_id=3):
@@ -81,11 +115,14 @@ class VirtioConsole(VirtioDevice[ConsoleOptions], name="virtio-console", device_
 
     def __init__(self, options: ConsoleOptions, id: str, environment: Environment) -> None:
         super().__init__(options, id, environment)
-        self.ports: list[ConsolePort] = []
+        #: By number.
+        self.ports: dict[int, ConsolePort] = {}
+        #: The driver has said that it is ready to hear of ports.
+        self._driver_ready = False
         self._control_backlog: deque[bytes] = deque()
 
     def features(self) -> int:
-        return F_EMERGENCY_WRITE | (F_MULTIPORT if self.options.ports else 0)
+        return F_EMERGENCY_WRITE | (F_MULTIPORT if self.options.port_count > 1 else 0)
 
     def declare_queues(self) -> list[QueueDeclaration]:
         """5.3.2: port 0, control, port 1 and on; of each the receive queue comes first."""
@@ -97,43 +134,68 @@ class VirtioConsole(VirtioDevice[ConsoleOptions], name="virtio-console", device_
             ]
 
         queues = pair("port0", self._transmit_on(0))
-        if self.options.ports:
+        if self.options.port_count > 1:
             queues += pair("control", VirtioConsole._control_message)
-            for number in range(1, len(self.options.ports) + 1):
+            for number in range(1, self.options.port_count):
                 queues += pair(f"port{number}", self._transmit_on(number))
         return queues
 
     async def realize(self) -> None:
-        self.config.max_nr_ports = len(self.options.ports) + 1
+        self.config.max_nr_ports = self.options.port_count
         lookup = self.environment.lookup
-        chardevs = [self.chardev, *(lookup("chardev", port.chardev) for port in self.options.ports)]
-        for number, chardev in enumerate(chardevs):
-            port = ConsolePort(self, number, chardev, self.buffer_queues[f"port{number}-receiveq"])
-            self.ports.append(port)
-            if chardev is not None:
-                chardev.attach(port)
-        if self.options.ports:
+        self._make_port(0, None, self.chardev)
+        for number, options in enumerate(self.options.ports, 1):
+            self._make_port(number, options, lookup("chardev", options.chardev))
+        if self.options.port_count > 1:
             self.buffer_queues["control-receiveq"].on_available = self._send_control_backlog
         self.config_changed()
 
+    def _make_port(self, number: int, options: PortOptions | None, chardev: Chardev[Any] | None) -> ConsolePort:
+        port = ConsolePort(self, number, options, chardev, self.buffer_queues[f"port{number}-receiveq"])
+        self.ports[number] = port
+        if chardev is not None:
+            chardev.attach(port)
+        return port
+
+    # ---- ports that come and go
+
+    @home
+    def add_port(self, number: int, options: PortOptions, chardev: Chardev[Any] | None) -> None:
+        """Plug a port in, whose number is free and below ``port_count``; the driver is told (5.3.6.2)."""
+        self._make_port(number, options, chardev)
+        if self._driver_ready:
+            self._send_control(number, PORT_ADD, 1)
+
+    @home
+    def remove_port(self, number: int) -> None:
+        """Take a port out; the driver is told, and takes its buffers back itself."""
+        port = self.ports.pop(number)
+        port.detach()
+        if self._driver_ready:
+            self._send_control(number, PORT_REMOVE, 1)
+
+    # ---- life with a driver
+
     def activated(self) -> None:
         # Without MULTIPORT the port is simply there; with it, the driver opens it (5.3.6.1).
-        for port in self.ports:
+        for port in self.ports.values():
             port.guest_open = not self.has(F_MULTIPORT)
             port.resume()
 
     def before_reset(self) -> None:
         self._control_backlog.clear()
-        for port in self.ports:
-            port.guest_open = port.guest_ready = False
+        self._driver_ready = False
+        for port in self.ports.values():
+            port.guest_ready = False
+            self._guest_opens(port, False)
 
     async def unrealize(self) -> None:
         await super().unrealize()
-        for port in self.ports:
+        for port in self.ports.values():
             port.detach()
 
     async def before_move(self, context: AioContext) -> None:
-        if any(port.chardev is not None for port in self.ports):
+        if any(port.chardev is not None for port in self.ports.values()):
             raise AsyncemuError(f"{self.id}: can't move to {context.name}, as chardevs can't; set iothread in vm.toml")
 
     def write_config(self, offset: int, data: bytes) -> None:
@@ -146,7 +208,9 @@ class VirtioConsole(VirtioDevice[ConsoleOptions], name="virtio-console", device_
             request.written = 0
             if request.spans:
                 raise GuestError("a transmit buffer that the device may write")
-            await device.ports[number].transmit(request.readable)
+            # A port that is gone: what the driver had sent to it is gone, too.
+            if number in device.ports:
+                await device.ports[number].transmit(request.readable)
 
         return transmitq
 
@@ -159,21 +223,27 @@ class VirtioConsole(VirtioDevice[ConsoleOptions], name="virtio-console", device_
             raise GuestError(f"a control message of {request.readable.nbytes} bytes")
         number, event, value = _control.unpack(request.readable.take(_control.size))
         if event == DEVICE_READY:
-            if value:
-                for port in self.ports:
-                    self._send_control(port.number, PORT_ADD, 1)
-        elif number >= len(self.ports):
+            self._driver_ready = bool(value)
+            for port in self.ports.values() if value else ():
+                self._send_control(port.number, PORT_ADD, 1)
+        elif number not in self.ports:
             self.log.info("control event %d for port %d, which does not exist", event, number)
         elif event == PORT_READY:
             if value:
                 self._port_ready(self.ports[number])
         elif event == PORT_OPEN:
-            self.ports[number].guest_open = bool(value)
+            self._guest_opens(self.ports[number], bool(value))
             self.ports[number].resume()
+
+    def _guest_opens(self, port: ConsolePort, opened: bool) -> None:
+        changed = port.guest_open != opened
+        port.guest_open = opened
+        if changed and port.id:
+            self.environment.platform.emit(VserportChange(id=port.id, open=opened))
 
     def _port_ready(self, port: ConsolePort) -> None:
         port.guest_ready = True
-        options = self.options.ports[port.number - 1] if port.number else None
+        options = port.options
         if options is None or options.console:
             self._send_control(port.number, CONSOLE_PORT, 1)
         if options is not None and options.name:

@@ -13,7 +13,7 @@ from asyncemu.memory import Buffers
 from asyncemu.virtio.runner import BufferQueue
 
 if TYPE_CHECKING:
-    from asyncemu.virtio.console import VirtioConsole
+    from asyncemu.virtio.console import PortOptions, VirtioConsole
 
 
 #: Bytes taken from a chardev at a time.
@@ -27,9 +27,19 @@ class ConsolePort:
     """Port ``number``. Flow control both ways: a guest without buffers stops the chardev's source, and a chardev that
     takes no more keeps the guest's buffers until it does."""
 
-    def __init__(self, device: VirtioConsole, number: int, chardev: Chardev[Any] | None, receiveq: BufferQueue) -> None:
+    def __init__(
+        self,
+        device: VirtioConsole,
+        number: int,
+        options: PortOptions | None,
+        chardev: Chardev[Any] | None,
+        receiveq: BufferQueue,
+    ) -> None:
         self.device = device
         self.number = number
+        #: None: the console of the device itself.
+        self.options = options
+        self.id = options.id if options is not None else ""
         self.chardev = chardev
         self.receiveq = receiveq
         #: Has the guest's side been opened (always, without MULTIPORT)?
@@ -66,6 +76,8 @@ class ConsolePort:
                     # Between two chunks everybody else gets a turn, even where the chardev takes all.
                     await asyncio.sleep(0)
                     await self._writable.wait()
+                    if self.chardev is None:
+                        return
                     data = self._write(self.chardev, data)
         finally:
             self._requests_waiting -= 1
@@ -90,9 +102,11 @@ class ConsolePort:
 
     @home
     def detach(self) -> None:
-        """Leave the chardev."""
+        """Leave the chardev for good. Output that waits for it is gone."""
         if self.chardev is not None:
             self.chardev.detach(self)
+        self.chardev = None
+        self._writable.set()
 
     # ---- from the chardev: Frontend
 
@@ -124,3 +138,10 @@ class ConsolePort:
     def writable(self) -> None:
         """The chardev takes bytes again."""
         self._writable.set()
+
+    @home
+    def chardev_changed(self, chardev: Chardev[Any]) -> None:
+        """Another back end has taken the place of the one before."""
+        self.chardev = chardev
+        if self.number == 0:
+            self.device.chardev = chardev

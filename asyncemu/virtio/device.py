@@ -22,6 +22,7 @@ import ctypes
 import enum
 from typing import Any, ClassVar, Protocol, TypeVar
 
+from asyncemu import author_errors
 from asyncemu.coroutines import reschedule_self
 from asyncemu.devices import Device, Environment
 from asyncemu.errors import AsyncemuError, GuestError
@@ -206,7 +207,11 @@ class VirtioDevice(Device[OptionsT]):
         # All of them first: while one finishes its requests, another must not begin new ones.
         for queue in self.queues:
             queue.stop()
-        self.before_reset()
+        try:
+            self.before_reset()
+        except Exception as error:
+            # Queues must come to rest whatever an author's code does.
+            author_errors.report_or_raise(f"{self.id}: before_reset", error)
         for queue in self.queues:
             await queue.deactivate()
         self.negotiated = 0

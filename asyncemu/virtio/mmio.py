@@ -15,6 +15,7 @@ import dataclasses
 import threading
 from typing import Any, Final
 
+from asyncemu import author_errors
 from asyncemu.errors import GuestError
 from asyncemu.loop import AioContext, any_thread, home, vcpu_thread
 from asyncemu.vcpu.irq import IrqLine
@@ -61,13 +62,25 @@ class VirtioMmio:
         self._config = bytes(device.config)
         self._reset_registers()
 
+    @any_thread
+    def unplug(self) -> None:
+        """Take the device, which is unrealized, out; before the machine runs."""
+        if self.device is not None:
+            self._posted.close()
+        self.device = None
+        self._config = b""
+        self._reset_registers()
+
     @home
     async def reset(self) -> None:
         """The machine's reset, while no vCPU runs."""
         if self.device is not None:
             # What was posted before belongs to the life that ends here.
             await self.device.wait_posted(self._posted)
-            await self.device.reset()
+            try:
+                await self.device.reset()
+            except Exception as error:
+                author_errors.report_or_raise(f"{self.device.id}: reset", error)
         with self._lock:
             self._reset_registers()
             self.irq.set(False)
@@ -152,7 +165,15 @@ class VirtioMmio:
                 return VERSION_2
             case Register.VENDOR_ID:
                 return VENDOR
-        return self._read_register(self.device, offset) if self.device is not None else 0
+        device = self.device
+        if device is None:
+            return 0
+        try:
+            return self._read_register(device, offset)
+        except Exception as error:
+            # Its ``features`` are an author's code.
+            device.failed(error)
+            return 0
 
     def _read_register(self, device: VirtioDevice[Any], offset: int) -> int:
         match offset:
@@ -199,8 +220,11 @@ class VirtioMmio:
         if offset >= CONFIG:
             self._write_config(device, offset - CONFIG, (value & (1 << 8 * size) - 1).to_bytes(size, "little"))
         elif size == 4:
-            with self._lock:
-                self._write_register(device, offset, value & _LOW_WORD)
+            try:
+                with self._lock:
+                    self._write_register(device, offset, value & _LOW_WORD)
+            except Exception as error:
+                device.failed(error)
 
     def _write_config(self, device: VirtioDevice[Any], offset: int, data: bytes) -> None:
         if offset + len(data) <= len(self._config):

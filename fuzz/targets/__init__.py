@@ -18,6 +18,11 @@ NAMES: Final = (
     "virtqueue",
     "packet",
     "net_service",
+    "qmp_client",
+    "hmp_user",
+    "net_stream",
+    "net_control",
+    "chardev_codec",
 )
 
 

@@ -21,7 +21,8 @@ from asyncemu.cli.nbd.command_line import Stop, check, check_tls, parse
 from asyncemu.cli.tools.failure import ToolError
 from asyncemu.cli.tools.getopt_long import BadOption, OptionScanner
 from asyncemu.cli.tools.numbers import c_number
-from asyncemu.cli.tools.sizes import NotASize, SizeOutOfRange, human_size, parse_size, size_argument
+from asyncemu.cli.tools.sizes import NotASize, SizeOutOfRange, parse_size, size_argument
+from asyncemu.size import human_size
 from fuzz.choices import Choices
 from fuzz.driving import Defect
 

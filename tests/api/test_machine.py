@@ -86,6 +86,8 @@ async def test_machine_wrong_configuration_is_all_its_errors(tmp_path: Path) -> 
 
 async def test_machine_that_can_not_be_built_gives_everything_back(tmp_path: Path) -> None:
     tables = echo_machine(tmp_path, blockdev=[{"node-name": "disk", "driver": "file", "filename": "none"}])
+    # Machines of tests before are gone from here on, and not at some time in between.
+    gc.collect()
     before = open_files()
 
     async def failure() -> str:
@@ -106,7 +108,7 @@ async def test_machine_not_started_waits_for_resume(tmp_path: Path) -> None:
         state = vm.parts.state
         vm.resume()
 
-        assert state is RunState.PAUSED
+        assert state is RunState.PRELAUNCH
         assert await vm.console.expect("hello")
 
 
@@ -117,7 +119,7 @@ async def test_machine_events_are_typed(tmp_path: Path) -> None:
             vm.resume()
             await vm.reset()
 
-            assert [type(await anext(events)) for _ in range(5)] == [Stop, Resume, Stop, Reset, Resume]
+            assert [type(await anext(events)) for _ in range(3)] == [Stop, Resume, Reset]
 
 
 async def test_machine_events_end_with_the_machine(tmp_path: Path) -> None:

@@ -387,7 +387,7 @@ class World:
         allowed = {
             "move": ("can't be moved to", "is being changed", "not moved"),
             "reopen": ("reopen.seed: no", "cannot support read-write users"),
-            "rebase": ("no block node is named",),
+            "rebase": ("Cannot find device=",),
         }
         allowed = {name: (*words, "is removed already") for name, words in allowed.items()}
         assert any(words in str(error) for words in allowed.get(act.__name__, ())), f"{act.__name__}: {error}"

@@ -36,11 +36,10 @@ NODES: dict[str, dict[str, Any]] = {
     },
     "file": FILE,
     "file, threads": {**FILE, "aio": "threads"},
-    "raw in raw": {"driver": "raw", "offset": 7, "size": SIZE, "file": {"driver": "raw", "file": {**FILE}}},
+    "raw in raw": {"driver": "raw", "offset": 7, "file": {"driver": "raw", "file": {**FILE}}},
     "raw over blocks of 512": {
         "driver": "raw",
         "offset": 100,
-        "size": SIZE,
         "file": {"driver": "memory", "size": SIZE + 150, "request-alignment": 512},
     },
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import mmap
 import os
 import threading
 from pathlib import Path
@@ -282,6 +283,48 @@ async def test_cancelled_write_ends_before_its_cancellation_arrives(graph: Block
         await write
     assert contents(image)[:4096] == b"c" * 4096
     assert node.in_flight == 0
+
+
+async def test_write_in_place_is_done_without_a_turn_of_the_loop(graph: BlockGraph, image: Path) -> None:
+    graph.writes_in_place = True
+    node = await opened(graph)
+    data = Buffers.of(b"i" * 5000)
+    write = start(node.context, node.pwritev(100, data))
+    assert write.done()
+    assert contents(image)[100:5100] == b"i" * 5000
+
+
+async def test_write_in_place_in_pieces_goes_on_behind_each(
+    graph: BlockGraph, image: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graph.writes_in_place = True
+    node = await opened(graph)
+    pwritev = os.pwritev
+    monkeypatch.setattr(os, "pwritev", lambda fd, buffers, offset: pwritev(fd, Buffers(buffers).head(1000, 1), offset))
+    await node.pwritev(0, Buffers((memoryview(b"a" * 1500), memoryview(b"b" * 1500))))
+    assert contents(image)[:3000] == b"a" * 1500 + b"b" * 1500
+
+
+async def test_write_in_place_of_nothing_raises_enospc(
+    graph: BlockGraph, image: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graph.writes_in_place = True
+    node = await opened(graph)
+    monkeypatch.setattr(os, "pwritev", lambda fd, buffers, offset: 0)
+    with pytest.raises(BlockError, match="No space left on device"):
+        await node.pwrite_sync(0, b"x")
+
+
+@pytest.mark.parametrize("options", [{"aio": "threads"}, {"cache": {"direct": True}}], ids=["engine", "direct"])
+async def test_write_in_place_not_with_an_engine_of_the_users_choice_nor_without_the_page_cache(
+    graph: BlockGraph, image: Path, options: dict[str, Any]
+) -> None:
+    graph.writes_in_place = True
+    node = await opened(graph, **options)
+    driver_of(node)._write_inline = False
+    write = start(node.context, node.pwritev(0, Buffers((memoryview(mmap.mmap(-1, 4096)),))))
+    assert not write.done()
+    await write
 
 
 async def test_cancelled_write_in_a_thread_is_waited_for(

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from asyncemu.block import BlockGraph, BlockNode, move_nodes
+from asyncemu.block import BlockBackend, BlockGraph, BlockNode, move_nodes
 from asyncemu.block.raw import RawDriver
 from asyncemu.errors import ConfigError
 from asyncemu.loop import IOThread
@@ -42,12 +42,14 @@ def memory(node: BlockNode) -> MemoryDisk:
 async def test_add_node_name_taken_raises_config_error(graph: BlockGraph) -> None:
     table = {"driver": "null-co", "node-name": "a"}
     await graph.add_table(table, "blockdev[0]")
-    with pytest.raises(ConfigError, match=r"^blockdev\[1\]\.node-name: 'a' is taken already$"):
+    with pytest.raises(ConfigError, match=r"^blockdev\[1\]\.node-name: Duplicate nodes with node-name='a'$"):
         await graph.add_table(table, "blockdev[1]")
 
 
 async def test_add_child_by_unknown_name_raises_config_error(graph: BlockGraph) -> None:
-    with pytest.raises(ConfigError, match=r"^blockdev\[0\]\.file: no block node is named 'b'; name one that is"):
+    with pytest.raises(
+        ConfigError, match=r"^blockdev\[0\]\.file: Cannot find device='b' nor node-name='b'; name a node that is"
+    ):
         await graph.add_table({"driver": "raw", "file": "b"}, "blockdev[0]")
 
 
@@ -138,3 +140,44 @@ async def test_remove_node_frees_its_name(graph: BlockGraph) -> None:
     await graph.remove(await graph.add_table(table, "blockdev[0]"))
     await graph.add_table(table, "blockdev[0]")
     assert list(graph.nodes) == ["a"]
+
+
+# ---- devices that are quiet
+
+
+class QuietUser:
+    """A device: how often it has been asked to be quiet."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    async def quiesce(self) -> None:
+        self.asked += 1
+
+    async def resume(self) -> None:
+        self.asked -= 1
+
+
+async def device(node: BlockNode) -> tuple[BlockBackend, QuietUser]:
+    backend = await use(node)
+    backend.is_device = True
+    backend.user = user = QuietUser()
+    return backend, user
+
+
+async def test_devices_quiet_others_go_on(graph: BlockGraph) -> None:
+    node = await graph.add_table({"driver": "memory", "node-name": "disk"}, "blockdev[0]")
+    other = await use(node)
+    _, user = await device(node)
+    async with graph.devices_quiet():
+        asked = user.asked
+        await other.pread(0, 512)
+    assert (asked, user.asked, other.statistics.operations[0]) == (1, 0, 1)
+
+
+async def test_devices_quiet_one_that_goes_meanwhile_is_left_alone(graph: BlockGraph) -> None:
+    node = await graph.add_table({"driver": "memory", "node-name": "disk"}, "blockdev[0]")
+    backend, user = await device(node)
+    async with graph.devices_quiet():
+        await backend.remove()
+    assert user.asked == 1

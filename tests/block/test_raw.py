@@ -133,6 +133,10 @@ async def test_offset_past_the_end_is_refused_as_by_qemu(graph: BlockGraph) -> N
     )
 
 
+async def test_size_that_is_no_multiple_of_512_is_refused_as_by_qemu(graph: BlockGraph) -> None:
+    assert await refused(graph, size=1000) == "blockdev[1].size: Specified size is not multiple of 512"
+
+
 async def test_size_past_the_end_is_refused_as_by_qemu(graph: BlockGraph) -> None:
     assert await refused(graph, offset=4000, size=97) == (
         "blockdev[1].size: The sum of offset (4000) and size (97) has to be smaller or equal to the  actual size "
@@ -207,9 +211,9 @@ async def test_file_that_grows_makes_raw_longer(graph: BlockGraph, image: Path) 
 
 
 async def test_file_that_grows_leaves_a_window_as_it_is(graph: BlockGraph, image: Path) -> None:
-    backend = await over_file(graph, offset=1000, size=100)
+    backend = await over_file(graph, offset=1000, size=512)
     await backend.node.children[0].node.truncate(IMAGE_SIZE + 24)
-    assert backend.size == 100
+    assert backend.size == 512
     await backend.remove()
 
 

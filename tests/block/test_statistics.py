@@ -58,7 +58,12 @@ def test_as_qmp_has_qemus_names(now: list[int]) -> None:
     assert (found["rd_bytes"], found["rd_operations"], found["rd_total_time_ns"]) == (512, 1, 1000)
     assert (found["flush_operations"], found["flush_total_time_ns"], found["failed_unmap_operations"]) == (1, 10, 1)
     assert sorted(found) == sorted(
-        [f"{kind}_{what}" for kind in ("rd", "wr", "unmap") for what in ("bytes", "operations", "total_time_ns")]
+        [
+            f"{kind}_{what}"
+            for kind in ("rd", "wr", "unmap")
+            for what in ("bytes", "merged", "operations", "total_time_ns")
+        ]
+        + ["account_failed", "account_invalid", "idle_time_ns", "timed_stats", "wr_highest_offset"]
         + ["flush_operations", "flush_total_time_ns"]
         + [f"{how}_{kind}_operations" for how in ("failed", "invalid") for kind in ("rd", "wr", "flush", "unmap")]
     )

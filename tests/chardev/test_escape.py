@@ -37,6 +37,7 @@ def test_parser_plain_data_passes_unchanged() -> None:
         (b"?", MuxCommand.HELP),
         (b"b", MuxCommand.BREAK),
         (b"c", MuxCommand.SWITCH),
+        (b"s", MuxCommand.SAVE),
         (b"t", MuxCommand.TIMESTAMPS),
     ],
 )
@@ -49,7 +50,7 @@ def test_parser_ctrl_a_twice_sends_one() -> None:
 
 
 def test_parser_unknown_key_is_swallowed() -> None:
-    assert joined(EscapeParser().feed(b"a\x01sb")) == [b"ab"]
+    assert joined(EscapeParser().feed(b"a\x01qb")) == [b"ab"]
 
 
 def test_parser_key_in_next_piece_is_command() -> None:

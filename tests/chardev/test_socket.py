@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from asyncemu.chardev import ChardevEvent
-from asyncemu.chardev import socket as socket_module
+from asyncemu.chardev import listener as listener_module
 from asyncemu.chardev.chardev import WRITE_BUFFER
 from asyncemu.chardev.socket import Socket
 from asyncemu.errors import ChardevError, ConfigError
@@ -246,8 +246,16 @@ async def test_server_to_takes_next_free_port(make_chardev: MakeChardev) -> None
     assert int(chardev.address.rpartition(":")[2]) > port
 
 
-async def test_server_ipv4_only_listens_at_one_address(make_chardev: MakeChardev) -> None:
+async def test_server_without_host_listens_for_this_host_alone(make_chardev: MakeChardev) -> None:
     chardev = make_chardev("socket", port=0, server=True, wait=False, ipv4=True)
+
+    await chardev.open()
+
+    assert chardev.address.startswith("127.0.0.1:")
+
+
+async def test_server_wildcard_host_listens_at_all_addresses(make_chardev: MakeChardev) -> None:
+    chardev = make_chardev("socket", host="0.0.0.0", port=0, server=True, wait=False)
 
     await chardev.open()
 
@@ -336,7 +344,7 @@ async def test_server_unix_long_path_is_one_line(make_chardev: MakeChardev) -> N
 async def test_server_out_of_descriptors_serves_client_later(
     make_chardev: MakeChardev, monkeypatch: pytest.MonkeyPatch, messages: Messages
 ) -> None:
-    monkeypatch.setattr(socket_module, "ACCEPT_PAUSE", 0.001)
+    monkeypatch.setattr(listener_module, "ACCEPT_PAUSE", 0.001)
     recorder = Recorder()
     chardev = await tcp_server(make_chardev, recorder)
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -352,6 +360,32 @@ async def test_server_out_of_descriptors_serves_client_later(
         await recorder.until_event(ChardevEvent.OPENED)
 
     assert message == f"console: accept a client at {chardev.address}: Too many open files"
+
+
+async def test_server_out_of_descriptors_behind_accept_serves_the_next_client(
+    make_chardev: MakeChardev, monkeypatch: pytest.MonkeyPatch, messages: Messages
+) -> None:
+    monkeypatch.setattr(listener_module, "ACCEPT_PAUSE", 0.001)
+    recorder = Recorder()
+    chardev = await tcp_server(make_chardev, recorder)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+
+    with client_of(chardev) as first:
+        lowest_free = os.dup(0)
+        os.close(lowest_free)
+        # For the connection, and not for what watches it.
+        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free + 1, limits[1]))
+        try:
+            message = await messages.until_first()
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        await readable(first.fileno())
+        left = first.recv(1)
+    with client_of(chardev):
+        await recorder.until_event(ChardevEvent.OPENED)
+
+    assert message == f"console: accept a client at {chardev.address}: Too many open files"
+    assert left == b""
 
 
 # ---- client
@@ -438,14 +472,158 @@ async def test_client_reconnect_comes_back_after_server_left(make_chardev: MakeC
     assert recorder.events[:3] == [ChardevEvent.OPENED, ChardevEvent.CLOSED, ChardevEvent.OPENED]
 
 
+# ---- other ways to a socket
+
+
+async def test_server_unix_file_is_for_its_owner_alone(make_chardev: MakeChardev, short_path: Path) -> None:
+    chardev = make_chardev("socket", path=str(short_path), server=True, wait=False)
+    before = os.umask(0)
+    try:
+        await chardev.open()
+    finally:
+        os.umask(before)
+
+    assert stat.S_IMODE(short_path.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("tight", [True, False])
+async def test_server_abstract_name_client_is_served(make_chardev: MakeChardev, tight: bool) -> None:
+    name = f"asyncemu-{os.getpid()}-{tight}"
+    recorder = Recorder()
+    await server(make_chardev, recorder, abstract=name, tight=tight)
+    raw = b"\0" + name.encode()
+
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(raw if tight else raw.ljust(108, b"\0"))
+        client.sendall(b"x")
+        await recorder.until_received(b"x")
+
+
+async def test_server_abstract_name_too_long_is_one_line(make_chardev: MakeChardev) -> None:
+    chardev = make_chardev("socket", abstract="x" * 108, server=True, wait=False)
+
+    with pytest.raises(ChardevError) as caught:
+        await chardev.open()
+
+    assert str(caught.value) == f"console: listen at unix:@{'x' * 108}: File name too long"
+
+
+async def test_server_fd_that_listens_serves_its_clients(make_chardev: MakeChardev) -> None:
+    recorder = Recorder()
+    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
+        await server(make_chardev, recorder, fd=listener.fileno())
+
+        with socket.create_connection(listener.getsockname()) as client:
+            client.sendall(b"x")
+            await recorder.until_received(b"x")
+
+
+async def test_client_fd_that_is_connected_is_used(make_chardev: MakeChardev) -> None:
+    recorder = Recorder()
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        chardev = make_chardev("socket", fd=ours.fileno())
+        chardev.attach(recorder)
+        await chardev.open()
+        chardev.write(b"x")
+
+        assert await read_exactly(theirs.fileno(), 1) == b"x"
+
+
+async def test_client_fd_that_stays_open_elsewhere_peer_sees_the_end(make_chardev: MakeChardev) -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        chardev = make_chardev("socket", fd=ours.fileno())
+        await chardev.open()
+
+        await chardev.close()
+
+        theirs.settimeout(GUARD)
+        assert theirs.recv(1) == b""
+
+
+async def test_fd_of_the_wrong_kind_is_one_line(make_chardev: MakeChardev) -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        chardev = make_chardev("socket", fd=ours.fileno(), server=True, wait=False)
+
+        with pytest.raises(ConfigError) as caught:
+            await chardev.open()
+
+        problem = f"fd {ours.fileno()} is not a stream socket that listens"
+    assert str(caught.value) == f"chardev 'console': {problem}"
+
+
+async def test_fd_that_is_not_open_is_one_line(make_chardev: MakeChardev) -> None:
+    chardev = make_chardev("socket", fd=1000)
+
+    with pytest.raises(ChardevError) as caught:
+        await chardev.open()
+
+    assert str(caught.value) == "console: connect to fd:1000: Bad file descriptor"
+
+
+# ---- the monitor's view, as that of QEMU 7.2
+
+
+async def test_filename_server_names_itself_and_its_peer(make_chardev: MakeChardev) -> None:
+    recorder = Recorder()
+    chardev = await tcp_server(make_chardev, recorder)
+    before = chardev.filename
+
+    with client_of(chardev) as client:
+        await recorder.until_event(ChardevEvent.OPENED)
+        peer = client.getsockname()
+        during = chardev.filename
+
+    assert before == f"disconnected:tcp:{chardev.address},server=on"
+    assert during == f"tcp:{chardev.address},server=on <-> 127.0.0.1:{peer[1]}"
+
+
+async def test_filename_unix_sockets(make_chardev: MakeChardev, short_path: Path) -> None:
+    with_file = make_chardev("socket", path=str(short_path), server=True, wait=False)
+    without = make_chardev("socket", abstract=f"asyncemu-{os.getpid()}", server=True, wait=False)
+    await with_file.open()
+    await without.open()
+
+    assert with_file.filename == f"disconnected:unix:{short_path},server=on"
+    assert without.filename == f"disconnected:unix:asyncemu-{os.getpid()},abstract=on,tight=on,server=on"
+
+
+async def test_yank_ends_the_connection(make_chardev: MakeChardev, short_path: Path) -> None:
+    recorder = Recorder(limit=0)
+    chardev = await unix_server(make_chardev, recorder, short_path)
+    with unix_client(short_path) as client:
+        await recorder.until_event(ChardevEvent.OPENED)
+        chardev.write(bytes(1 << 20))  # it hangs
+
+        chardev.yank()
+
+        await recorder.until_event(ChardevEvent.CLOSED)
+        client.settimeout(GUARD)
+        while client.recv(1 << 16):
+            pass
+
+
 # ---- options
 
 
 @pytest.mark.parametrize(
     ("keys", "problem"),
     [
-        ({}, "needs either path (unix socket) or port (TCP)"),
-        ({"path": "s", "port": 1, "host": "h"}, "needs either path (unix socket) or port (TCP)"),
+        ({}, "needs one of path or abstract (unix socket), port (TCP) and fd"),
+        ({"path": "s", "port": 1, "host": "h"}, "needs one of path or abstract (unix socket), port (TCP) and fd"),
+        ({"abstract": "s", "ipv4": True}, "host, to, ipv4, ipv6 and nodelay are for TCP"),
+        ({"abstract": "\ud800"}, "abstract has a character that no name has"),
+        ({"fd": 3, "reconnect": 1}, "reconnect is not for a socket that is given by its descriptor"),
+        (
+            {"path": "s", "server": True, "telnet": True, "websocket": True},
+            "telnet and websocket are two protocols, choose one",
+        ),
+        ({"path": "s", "websocket": True}, "telnet and websocket are for a server, not without server = true"),
+        ({"path": "s", "server": True, "token": "t"}, "token is for websocket = true"),
+        ({"path": "s", "server": True, "websocket": True, "token": "ü"}, "token is not ASCII"),
+        ({"path": "s", "tls_creds": "x"}, "tls-creds is for TCP"),
         ({"path": "s", "nodelay": True}, "host, to, ipv4, ipv6 and nodelay are for TCP, not for a path"),
         ({"host": "h", "port": 9, "to": 8, "server": True}, "to is for a server, and not below port"),
         ({"path": "s", "server": True, "reconnect": 1}, "reconnect is for a client, not with server = true"),

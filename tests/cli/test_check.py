@@ -171,3 +171,20 @@ def test_check_all_faults_of_the_host_at_once(asyncemu: Callable[..., Result], v
         "blockdev[0].filename",
         "blockdev[1].filename",
     ]
+
+
+def test_check_says_which_monitors_there_would_be(asyncemu: Callable[..., Result], vm: Callable[[str], None]) -> None:
+    vm(
+        '[qmp]\nlisten = ["unix:q.sock", "ws::1", "tcp::2"]\n'
+        '[[chardev]]\nid = "c"\nbackend = "null"\n[[monitor]]\nchardev = "c"\n'
+    )
+
+    result = asyncemu("check", "vm.toml")
+
+    monitors = [line.split(maxsplit=1)[1] for line in result.output.splitlines() if line.startswith("  monitor")]
+    assert monitors == [
+        "c, human, chardev c",
+        "compat_monitor0, QMP, unix:q.sock",
+        "compat_monitor1, QMP, 127.0.0.1:1",
+        "compat_monitor2, QMP, 127.0.0.1:2",
+    ]

@@ -36,7 +36,7 @@ CASES = {
         '["a\\nb"]',
         [
             r"'a\nb': unknown table; known: "
-            "machine, chardev, netdev, netfilter, blockdev, device, iothread, throttle-group"
+            "machine, chardev, netdev, netfilter, blockdev, device, iothread, throttle-group, monitor, qmp"
         ],
     ),
     "machine no table": ("machine = 1", ["machine: is not a table"]),
@@ -121,7 +121,7 @@ CASES = {
     "missing key": ('[[blockdev]]\nnode-name = "d0"\ndriver = "file"', ["blockdev[0].filename: is missing"]),
     "keys that exclude each other": (
         '[[chardev]]\nid = "c0"\nbackend = "socket"',
-        ["chardev[0]: needs either path (unix socket) or port (TCP)"],
+        ["chardev[0]: needs one of path or abstract (unix socket), port (TCP) and fd"],
     ),
     # values
     "wrong types, all at once": (

@@ -16,7 +16,7 @@ from tests.cli.conftest import Result
 
 BUILTIN = (
     *("virtio-blk", "virtio-console", "virtio-rng", "file", "raw", "null-co", "null", "pty", "socket", "stdio"),
-    *("dgram", "hubport", "stream", "tap", "filter-buffer", "filter-dump", "filter-mirror", "filter-netem"),
+    *("dgram", "hubport", "stream", "tap", "bridge", "filter-buffer", "filter-dump", "filter-mirror", "filter-netem"),
     *("filter-redirector", "filter-rewriter"),
 )
 

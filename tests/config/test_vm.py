@@ -12,7 +12,7 @@ from asyncemu.loop import AioContext
 from asyncemu.machine import RunState
 
 
-@pytest.mark.parametrize(("paused", "state"), [(True, RunState.PAUSED), (False, RunState.RUNNING)])
+@pytest.mark.parametrize(("paused", "state"), [(True, RunState.PRELAUNCH), (False, RunState.RUNNING)])
 async def test_machine_without_kernel_starts_in_the_state_asked_for(
     paused: bool, state: RunState, context: AioContext
 ) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from asyncemu.devices.goldfish_rtc import GoldfishRtc
+from asyncemu.devices.goldfish_rtc import GoldfishRtc, RtcChange
 from asyncemu.options import Options
 from asyncemu.testing import DeviceBench, DeviceRegisters
 from asyncemu.testing.fake_clock import FakeClock
@@ -149,3 +149,9 @@ async def test_reset_takes_alarm_and_interrupt_away(
     await rtc.write32(IRQ_ENABLED, 1)
 
     assert not rtc.irq.level
+
+
+async def test_time_set_is_told(rtc: DeviceRegisters, timed_bench: DeviceBench) -> None:
+    await write_pair(rtc, TIME, NOW + 90 * SECOND)
+
+    assert timed_bench.platform.events == [RtcChange(offset=90, qom_path="/machine/unattached/goldfish-rtc0")]

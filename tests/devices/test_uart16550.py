@@ -352,6 +352,31 @@ async def test_firmware_read_of_nothing_is_empty(port: Port) -> None:
     assert port.uart.firmware_read(10) == b""
 
 
+# ---- the line's other end
+
+
+async def test_break_reaches_chardev_as_long_as_the_guest_holds_it(port: Port) -> None:
+    await port.write(LCR, 0x43)
+    await until(lambda: port.chardev.in_break)
+
+    await port.write(LCR, 0x03)
+
+    await until(lambda: not port.chardev.in_break)
+    assert await port.read(LCR) == 0x03
+
+
+async def test_another_chardev_takes_the_place_of_the_first(bench: DeviceBench, port: Port) -> None:
+    other = await MemoryChardev.make(bench.context, "other")
+
+    port.chardev.hand_over(other)
+    await port.write(THR, ord("x"))
+    await until(lambda: other.sent == b"x")
+    other.type(b"y")
+
+    assert await port.read(RBR) == ord("y")
+    assert port.chardev.sent == b""
+
+
 # ---- reset and end
 
 

@@ -10,7 +10,7 @@ import pytest
 from fuzz.targets import NAMES, load
 
 #: Changed seeds of each target: what takes about half a second.
-COUNTS = {"qcow2_image": 40, "qcow2_mutation": 60, "nbd_server": 80, "nbd_client": 80}
+COUNTS = {"qcow2_image": 40, "net_control": 25, "qcow2_mutation": 60, "nbd_server": 80, "nbd_client": 80}
 MANY = 500
 
 

@@ -14,6 +14,7 @@ from asyncemu.errors import AsyncemuError, ConfigError, NetError
 from asyncemu.loop import AioContext
 from asyncemu.net import FilterOptions, Frame, Frames, NetBackend, NetFilter, Way, connect
 from asyncemu.net.announce import AnnounceParameters
+from asyncemu.net.refusals import NotThere
 from asyncemu.options import Options
 from asyncemu.plugins import Reference
 from asyncemu.testing.memory_wire import MemoryNetdev
@@ -250,11 +251,11 @@ async def test_set_link_of_either_end(make: Make, name: str) -> None:
     assert states == [True, False, True]
 
 
-async def test_set_link_of_what_is_not_there_is_a_key_error(make: Make) -> None:
+async def test_set_link_of_what_is_not_there_is_refused(make: Make) -> None:
     machine = make(netdev=[NETDEV], device=[NIC])
     await machine.build()
 
-    with pytest.raises(KeyError):
+    with pytest.raises(NotThere, match=r"^Device 'net1' not found$"):
         await machine.net.set_link("net1", False)
 
 

@@ -16,8 +16,8 @@ from asyncemu.errors import ConfigError, NetError
 from asyncemu.loop import AioContext
 from asyncemu.net.dgram import Dgram, DgramOptions
 from asyncemu.net.frame import GSO_TCPV4, NEEDS_CHECKSUM, Frame, VnetHeader
-from asyncemu.net.sockets.address import Inet
 from asyncemu.net.sockets.datagram_socket import DatagramSocket
+from asyncemu.socket_address import Inet
 from asyncemu.testing import until
 from asyncemu.testing.memory_wire import Wire
 from tests.net.frames import is_whole, numbered, payload_of, unfinished
@@ -224,6 +224,26 @@ async def test_what_is_no_frame_is_dropped(open_dgram: Open) -> None:
 
         await until(lambda: wire.frames == [b"a" * 60])
         assert link_of(wire).dropped_arriving == 2
+
+
+async def test_connected_socket_goes_on_behind_errors(open_dgram: Open) -> None:
+    with (
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as ours,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as theirs,
+    ):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            probe.bind(("127.0.0.1", 0))
+            address = probe.getsockname()
+        ours.connect(address)
+        wire = await open_dgram(local={"type": "fd", "str": ours.fileno()})
+        for count in (1, 2):
+            wire.feed(bytes(60))
+            await until(lambda count=count: link_of(wire).refused == count)  # type: ignore[misc]
+
+        theirs.bind(address)
+        theirs.sendto(b"a" * 60, ours.getsockname())
+
+        await until(lambda: wire.frames == [b"a" * 60])
 
 
 async def test_header_that_does_not_fit_its_frame_is_dropped(open_dgram: Open) -> None:

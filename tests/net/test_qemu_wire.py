@@ -21,8 +21,8 @@ from asyncemu.loop import AioContext
 from asyncemu.net import NetBackend
 from asyncemu.net.dgram import Dgram
 from asyncemu.net.socket import Socket
-from asyncemu.net.sockets.address import Inet
 from asyncemu.net.stream import Stream
+from asyncemu.socket_address import Inet
 from asyncemu.testing.memory_wire import Wire
 from tests.net.frames import numbered
 from tests.net.peers import opened

@@ -13,8 +13,9 @@ from pydantic import ValidationError
 from asyncemu.errors import ConfigError
 from asyncemu.loop import AioContext
 from asyncemu.net.socket import Socket, SocketOptions
-from asyncemu.net.sockets.address import Inet, parse_host_port
+from asyncemu.net.sockets.address import parse_host_port
 from asyncemu.net.sockets.stream_ends import Server
+from asyncemu.socket_address import Inet
 from asyncemu.testing import until
 from asyncemu.testing.memory_wire import Wire
 from tests.net.peers import framed, opened, read

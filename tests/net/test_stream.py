@@ -18,9 +18,9 @@ from asyncemu import own_sockets
 from asyncemu.errors import ConfigError, NetError
 from asyncemu.loop import AioContext
 from asyncemu.net.framing import FrameDecoder
-from asyncemu.net.sockets.address import Inet
 from asyncemu.net.sockets.stream_ends import Server
 from asyncemu.net.stream import Stream, StreamOptions
+from asyncemu.socket_address import Inet
 from asyncemu.testing import until
 from asyncemu.testing.memory_wire import Wire
 from tests.net.frames import is_whole, numbered, payload_of, unfinished

@@ -409,7 +409,7 @@ async def test_reset_forgets_control_messages_and_open_ports(multi: Console) -> 
     await multi.driver.reset()
 
     assert not multi.device._control_backlog
-    assert [port.guest_open for port in multi.device.ports] == [False, False]
+    assert [port.guest_open for port in multi.device.ports.values()] == [False, False]
 
 
 async def test_multiport_not_negotiated_port_0_works(bench: DeviceBench) -> None:
@@ -422,7 +422,96 @@ async def test_multiport_not_negotiated_port_0_works(bench: DeviceBench) -> None
     assert buffer.answer == b"hello"
 
 
+async def test_another_chardev_takes_the_place_of_the_first(bench: DeviceBench, single: Console) -> None:
+    other = await MemoryChardev.make(bench.context, "other")
+    (buffer,) = await single.offer(RECEIVE, 8)
+
+    single.chardev.hand_over(other)
+    await single.queue(TRANSMIT).request([b"from the guest"], [])
+    other.type(b"to it")
+    await single.queue(RECEIVE).done(buffer)
+    await single.driver.write_config(ConsoleConfig.emerg_wr.offset, b"!\0\0\0")
+
+    assert other.sent == b"from the guest!"
+    assert buffer.answer == b"to it"
+    assert single.chardev.sent == b""
+
+
 async def test_unrealize_leaves_chardevs_to_others(multi: Console) -> None:
     await multi.device.unrealize()
 
     assert (multi.chardev.frontend, multi.second.frontend) == (None, None)
+
+
+# ---- ports that come and go
+
+
+async def hotplug_console(bench: DeviceBench) -> Console:
+    """A console alone that has room for two ports more; the driver is ready and has been told of port 0."""
+    chardev, second = await MemoryChardev.make(bench.context), await MemoryChardev.make(bench.context, "chardev1")
+    options = ConsoleOptions(chardev="chardev0", max_ports=3)
+    device, driver = await bench.add_virtio(VirtioConsole, options, chardev=chardev)
+    await driver.start()
+    made = Console(device, driver, chardev, second)
+    buffers = await made.offer(CONTROL_RECEIVE, 32)
+    await made.control(0xFFFFFFFF, console.DEVICE_READY, 1)
+    await made.messages(buffers, 1)
+    return made
+
+
+async def test_add_port_driver_is_told_and_names_it(bench: DeviceBench) -> None:
+    hotplug = await hotplug_console(bench)
+    buffers = await hotplug.offer(CONTROL_RECEIVE, 32, 64, 32)
+
+    hotplug.device.add_port(2, PortOptions(chardev="chardev1", name="org.x"), hotplug.second)
+    await hotplug.control(2, console.PORT_READY, 1)
+
+    assert await hotplug.messages(buffers, 3) == [
+        (2, console.PORT_ADD, 1, b""),
+        (2, console.PORT_NAME, 1, b"org.x"),
+        (2, console.PORT_OPEN, 1, b""),
+    ]
+
+
+async def test_remove_port_driver_is_told_and_the_chardev_is_free(bench: DeviceBench) -> None:
+    hotplug = await hotplug_console(bench)
+    buffers = await hotplug.offer(CONTROL_RECEIVE, 32, 32)
+    hotplug.device.add_port(1, PortOptions(chardev="chardev1"), hotplug.second)
+
+    hotplug.device.remove_port(1)
+
+    assert (await hotplug.messages(buffers, 2))[1] == (1, console.PORT_REMOVE, 1, b"")
+    assert hotplug.second.frontend is None
+
+
+async def test_remove_port_output_that_waits_or_comes_later_is_gone(bench: DeviceBench) -> None:
+    hotplug = await hotplug_console(bench)
+    hotplug.device.add_port(1, PortOptions(chardev="chardev1"), hotplug.second)
+    hotplug.second.accept(0)
+    waiting = hotplug.queue(TRANSMIT_1).add([b"x" * (WRITE_BUFFER + 1)], [])
+    await hotplug.queue(TRANSMIT_1).kick()
+
+    hotplug.device.remove_port(1)
+    await hotplug.queue(TRANSMIT_1).done(waiting)
+    later = await hotplug.queue(TRANSMIT_1).request([b"later"], [])
+
+    assert later.written == 0
+    assert bench.platform.shutdowns == []
+
+
+async def test_port_with_an_id_tells_when_the_guest_opens_it(bench: DeviceBench) -> None:
+    hotplug = await hotplug_console(bench)
+    hotplug.device.add_port(1, PortOptions(chardev="chardev1", id="p1"), hotplug.second)
+    for opened in (1, 1, 0):
+        await hotplug.control(1, console.PORT_OPEN, opened)
+
+    assert bench.platform.events == [
+        console.VserportChange(id="p1", open=True),
+        console.VserportChange(id="p1", open=False),
+    ]
+    assert bench.platform.events[0].rate_limit_key() == "p1"
+
+
+def test_max_ports_below_the_ports_given_is_refused() -> None:
+    with pytest.raises(ValueError, match="max-ports 1 is too few for the console and 1 ports"):
+        ConsoleOptions(ports=[PortOptions(chardev="c")], max_ports=1)

@@ -91,7 +91,12 @@ class FileDriver(PosixDriver, name="file"):
 
     async def discard(self, offset: int, length: int) -> None:
         """Give the storage back, where the file system can."""
-        await self._fallocate(_HOLE, offset, length)
+        try:
+            done = await self._fallocate(_HOLE, offset, length)
+        except OSError:
+            self.count_discard(length, False)
+            raise
+        self.count_discard(length, done)
 
     async def write_zeroes(self, offset: int, length: int, flags: int = 0) -> None:
         """fallocate(2); ENOTSUP where the file system can't, and the node writes zeroes."""

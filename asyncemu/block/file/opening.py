@@ -49,6 +49,8 @@ class OpenFile:
 def open_file(filename: str, check: ModeCheck, *, writable: bool, direct: bool) -> OpenFile:
     """Open what is called ``filename``, when ``check`` does not mind. ConfigError (``filename``, ``cache.direct``)."""
     try:
+        if filename.startswith("/dev/fdset/"):
+            return _open_handed_over(filename, check, writable=writable)
         # Looked at first: to open a FIFO or a tape is to wait or to act.
         check(os.stat(filename).st_mode)  # noqa: PTH116  # a Path would spell it otherwise
         return _open(filename, writable=writable, direct=direct)
@@ -81,6 +83,23 @@ def no_direct_io() -> ConfigError:
 def _open(filename: str, *, writable: bool, direct: bool) -> OpenFile:
     flags = os.O_CLOEXEC | (os.O_RDWR if writable else os.O_RDONLY) | (os.O_DIRECT if direct else 0)
     return OpenFile(os.open(filename, flags), writable=writable, direct=direct)
+
+
+def _open_handed_over(filename: str, check: ModeCheck, *, writable: bool) -> OpenFile:
+    # Imported when they are needed: the tools start without them.
+    import fcntl
+
+    from asyncemu.fdsets import open_copy
+
+    fd = open_copy(filename, os.O_RDWR if writable else os.O_RDONLY)
+    # Whether it is direct was said by who opened it.
+    file = OpenFile(fd, writable=writable, direct=bool(fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_DIRECT))
+    try:
+        check(os.fstat(file.fd).st_mode)
+    except BaseException:
+        file.close()
+        raise
+    return file
 
 
 def _refused(filename: str, error: OSError, *, writable: bool, direct: bool) -> ConfigError:

@@ -4,7 +4,8 @@
 The order in which a read is tried: preadv2 with RWF_NOWAIT in place (the bytes are in the page cache: no Future, no
 Task, no thread, about two microseconds), then io_uring, else a worker thread. Writes go the same way; few file systems
 take a buffered write with RWF_NOWAIT, and the first refusal ends the trying. The loop never waits for a disk: a write
-with FUA does, and so is never tried in place.
+with FUA does, and so is never tried in place. A tool that does nothing but copy has nobody who would need the loop
+meanwhile: there, a write into the page cache is made in place whatever it takes, as handing it over takes longer.
 
 The file is open for writing unless it is read-only; with ``auto-read-only``, while somebody above may write.
 """
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Final
 
@@ -104,6 +106,7 @@ class PosixDriver(BlockDriver[FileOptions]):
         self._fd = file.fd
         self._write_through = True
         self._flush_error = 0
+        self._discards = {"discard-nb-ok": 0, "discard-nb-failed": 0, "discard-bytes-ok": 0}
         self.file_changed()
         return size
 
@@ -154,6 +157,8 @@ class PosixDriver(BlockDriver[FileOptions]):
         """``file`` is open in another way, or for the first time."""
         assert self.handle is not None
         self._read_inline = self._write_inline = not self.handle.direct
+        # Who names an engine gets it.
+        self._write_in_place = self._write_inline and self.options.aio == "auto" and self.environment.writes_in_place
 
     # ---- permissions are locks
 
@@ -226,6 +231,10 @@ class PosixDriver(BlockDriver[FileOptions]):
         if flags & FUA and not self.options.cache.no_flush:
             await self._write_with_fua(offset, buffers)
             return
+        if self._write_in_place:
+            while buffers:
+                buffers, offset = _rest(buffers, offset, os.pwritev(self._fd, _one_call(buffers), offset))
+            return
         if self._write_inline and len(buffers) <= _IOV_MAX and buffers.nbytes <= _MAX_TRANSFER:
             try:
                 done = os.pwritev(self._fd, buffers, offset, os.RWF_NOWAIT)
@@ -268,6 +277,20 @@ class PosixDriver(BlockDriver[FileOptions]):
             raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
         await run_to_end(self.context, copy_file_range, driver._fd, source_offset, self._fd, offset, length)
 
+    @home
+    def count_discard(self, length: int, succeeded: bool) -> None:
+        """One of ``length`` bytes was tried."""
+        counts = self._discards
+        if succeeded:
+            counts["discard-nb-ok"] += 1
+            counts["discard-bytes-ok"] += length
+        else:
+            counts["discard-nb-failed"] += 1
+
+    def statistics(self) -> Mapping[str, int]:
+        """QEMU: BlockStatsSpecificFile."""
+        return dict(self._discards)
+
     async def allocated_size(self) -> int:
         """What stat(2) says."""
         return os.fstat(self._fd).st_blocks * 512
@@ -276,7 +299,7 @@ class PosixDriver(BlockDriver[FileOptions]):
 
     async def _read(self, offset: int, buffers: Buffers) -> None:
         while buffers:
-            done = await self.engine.readv(self._fd, offset, buffers.head(_MAX_TRANSFER, _IOV_MAX))
+            done = await self.engine.readv(self._fd, offset, _one_call(buffers))
             offset += done
             buffers = buffers.split(done)[1]
             # Direct I/O can't go on from the middle of a block; only the end of the file leaves one there.
@@ -286,11 +309,8 @@ class PosixDriver(BlockDriver[FileOptions]):
 
     async def _write(self, offset: int, buffers: Buffers, flags: int = 0) -> None:
         while buffers:
-            done = await self.engine.writev(self._fd, offset, buffers.head(_MAX_TRANSFER, _IOV_MAX), flags)
-            if not done:
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            offset += done
-            buffers = buffers.split(done)[1]
+            done = await self.engine.writev(self._fd, offset, _one_call(buffers), flags)
+            buffers, offset = _rest(buffers, offset, done)
 
     async def _write_with_fua(self, offset: int, buffers: Buffers) -> None:
         """RWF_DSYNC: one trip to the kernel, and only these bytes go to the disk, not all that is dirty in the file."""
@@ -319,6 +339,18 @@ class PosixDriver(BlockDriver[FileOptions]):
         # succeed with the data lost. Without the page cache there is nothing to lose.
         if self.handle is not None and not self.handle.direct:
             self._flush_error = error.errno or errno.EIO
+
+
+def _one_call(buffers: Buffers) -> Buffers:
+    """What of ``buffers`` one system call moves."""
+    return buffers.head(_MAX_TRANSFER, _IOV_MAX)
+
+
+def _rest(buffers: Buffers, offset: int, done: int) -> tuple[Buffers, int]:
+    """What is left of a write of which so many bytes are done, and where it goes. OSError (ENOSPC): none were."""
+    if not done:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    return buffers.split(done)[1], offset + done
 
 
 def check_options(options: FileOptions) -> None:

@@ -89,6 +89,14 @@ def _listen_unix(path: str, backlog: int, where: str) -> socket.socket:
     return listener
 
 
+def unlink(path: str) -> None:
+    """A Unix socket is closed: take its name away."""
+    try:
+        os.unlink(path)  # noqa: PTH108  # pathlib takes a tool too long to import
+    except OSError:
+        pass  # somebody was faster
+
+
 async def connect(address: Address, where: str = "server") -> socket.socket:
     """A socket that is connected there, to the first address of a host that answers. ConfigError."""
     loop = asyncio.get_running_loop()

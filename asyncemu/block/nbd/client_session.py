@@ -116,6 +116,17 @@ class ClientSession(HasHome):
         self._wake_all()
 
     @home
+    def yank(self) -> None:
+        """End all connections at once and have no more: requests in flight fail. QEMU: nbd_yank."""
+        self._over = self._over or "yanked"
+        self._cancel_attempts()
+        for link in self._links:
+            if link.connection is not None:
+                link.connection.abort()
+                link.connection = None
+        self._wake_all()
+
+    @home
     async def detach(self) -> None:
         """Another context is to be the home. No request is in flight."""
         await self._stop_attempts()

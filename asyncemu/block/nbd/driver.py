@@ -42,6 +42,7 @@ from asyncemu.block.nbd.option_messages import encode_text
 from asyncemu.block.types import BlockStatus, Preallocation, Reopening
 from asyncemu.block.unchangeable import refuse_own_changes
 from asyncemu.errors import ConfigError
+from asyncemu.loop.markers import any_thread
 from asyncemu.memory.buffers import Buffers
 
 if TYPE_CHECKING:
@@ -122,6 +123,11 @@ class NbdDriver(BlockDriver[NbdOptions], name="nbd"):
     async def close(self) -> None:
         """Say goodbye."""
         await self._session.close()
+
+    @any_thread
+    def yank(self) -> None:
+        """Hang up soon, whatever is in flight: requests fail from then on. QMP: yank."""
+        self.context.schedule_oneshot(self._session.yank)
 
     async def prepare_reopen(self, options: BlockDriverOptions) -> Reopening | None:
         """Only what every driver has may change; and the server decides whether it may be written."""

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from asyncemu.block.backend import BlockBackend
@@ -30,6 +31,7 @@ from asyncemu.loop import AioContext
 
 if TYPE_CHECKING:
     from asyncemu.block.nbd.server_connection import ServerConnection
+    from asyncemu.block.node import BlockNode
 
 #: Ids of metadata contexts. QEMU: NBD_META_ID_*.
 _ALLOCATION_ID: Final = 0
@@ -49,7 +51,7 @@ def export_backend(name: str, context: AioContext, *, writable: bool) -> BlockBa
 class NbdExport:
     """What is on offer under ``name``. Home: the backend's, which has its node. ConfigError for a bad name.
 
-    Drained sections hold its requests in the backend. While it is on offer the backend does not move.
+    Drained sections hold its requests in the backend. Where that moves its clients go, too, unless ``fixed``.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class NbdExport:
         *,
         description: str = "",
         read_only: bool = False,
+        fixed: bool = False,
         allocation_depth: bool = False,
         bitmaps: Sequence[MetadataSource] = (),
     ) -> None:
@@ -70,6 +73,7 @@ class NbdExport:
         self.description = description
         self.backend = backend
         self.read_only = read_only or backend.read_only
+        self.fixed = fixed
         self.known_data = KnownData(backend)
         #: By the ids of their metadata contexts.
         self.sources: dict[int, MetadataSource] = {_ALLOCATION_ID: AllocationSource(backend)}
@@ -78,6 +82,9 @@ class NbdExport:
         self.sources.update(enumerate(bitmaps, _FIRST_BITMAP_ID))
         #: Who uses it. Home: the server's.
         self.connections: set[ServerConnection] = set()
+        #: How many want its clients to be left alone for now, and the end of that. Home: the server's.
+        self.suspensions = 0
+        self.resumed: asyncio.Future[None] | None = None
 
     def offer(self, *, multiple_connections: bool) -> ExportOffer:
         """What a client is told. ``multiple_connections``: more than one client may come."""
@@ -97,3 +104,13 @@ class NbdExport:
         minimum = min(limits.request_alignment, 1 << 16)
         maximum = min(limits.max_transfer or MAX_BUFFER_SIZE, MAX_BUFFER_SIZE)
         return BlockSizes(minimum, max(_PREFERRED, minimum), maximum // minimum * minimum)
+
+
+async def bitmap_refusal(node: BlockNode, name: str) -> str:
+    """Why the persistent bitmap ``name`` can't be exported, in one line. At the node's home."""
+    specific = (await node.driver.image_info()).format_specific
+    data = specific.get("data") if specific is not None else None
+    known = data.get("bitmaps", ()) if isinstance(data, Mapping) else ()
+    if any(each["name"] == name for each in known):
+        return f"Bitmap '{name}' can't be exported: persistent bitmaps are kept, but not read"
+    return f"Bitmap '{name}' is not found"

@@ -17,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Final
 
 from asyncemu.block.nbd.address import Address, listen
@@ -28,8 +28,8 @@ from asyncemu.block.nbd.server_connection import ServerConnection
 from asyncemu.block.nbd.server_negotiation import ExportOffer, ServerNegotiation, State
 from asyncemu.block.nbd.tls import TlsCredentials
 from asyncemu.coroutines import start
-from asyncemu.errors import ConfigError, ProtocolError
-from asyncemu.loop import AioContext, Clock, HasHome, home
+from asyncemu.errors import BlockError, ConfigError, ProtocolError
+from asyncemu.loop import AioContext, Clock, HasHome, any_thread, home
 
 #: For the handshake, in ns. QEMU has had one since 9.1, of the same length.
 HANDSHAKE_TIMEOUT_NS: Final = 10_000_000_000
@@ -55,6 +55,8 @@ class _Client:
         #: Done when it has left.
         self.gone: asyncio.Future[None] = server.context.loop.create_future()
         self.connection: ServerConnection | None = None
+        #: Done when the connection does not run in the export's home; None: it never has.
+        self.parked: asyncio.Future[None] | None = None
 
     def _took_too_long(self) -> None:
         # Whoever waits for the socket sees the end of the stream.
@@ -102,6 +104,8 @@ class NbdServer(HasHome):
         if export.name in self.exports:
             raise ConfigError("name", f"NBD server already has export named '{export.name}'")
         self.exports[export.name] = export
+        if not export.fixed:
+            export.backend.follower = _Follower(self, export)
 
     @home
     async def remove(self, export: NbdExport, *, force: bool = False) -> None:
@@ -250,12 +254,66 @@ class NbdServer(HasHome):
         connection = client.connection = ServerConnection(client.channel, negotiation, export, client.peer)
         export.connections.add(connection)
         try:
-            await connection.context.call(connection.run)
+            while connection.suspended:
+                await self._wait_resumed(export)
+                if not connection.resume(export.backend.context):
+                    break
+                client.parked = self.context.loop.create_future()
+                try:
+                    await connection.context.call(connection.run)
+                finally:
+                    client.parked.set_result(None)
         finally:
             export.connections.discard(connection)
             client.channel.shutdown()
         if connection.reason and not self._closing:
             self._report(f"Disconnect client, due to: {connection.reason}")
+
+    # ---- moves of exports
+
+    async def _wait_resumed(self, export: NbdExport) -> None:
+        while export.suspensions:
+            if export.resumed is None:
+                export.resumed = self.context.loop.create_future()
+            # Shielded: all clients share it.
+            await asyncio.shield(export.resumed)
+
+    @home
+    async def suspend(self, export: NbdExport) -> None:
+        """Answer what its clients have in flight, and take nothing more until ``resume``, also when this fails. Nests.
+
+        Who does not take the answers in good time is hung up on. BlockError (EBUSY): requests don't end.
+        """
+        export.suspensions += 1
+        clients = [client for client in self._clients if client.connection in export.connections]
+        for client in clients:
+            assert client.connection is not None
+            await client.connection.context.call(client.connection.suspend)
+        running = {client.parked for client in clients if client.parked is not None}
+        if not await self._wait_parked(running):
+            self._abort(clients)
+            if not await self._wait_parked(running):
+                raise BlockError(export.name, errno.EBUSY, "requests of the export's clients do not end")
+
+    async def _wait_parked(self, running: Collection[asyncio.Future[None]]) -> bool:
+        """False: it took too long."""
+        late = self.context.loop.create_future()
+        timer = self.context.timer(self.clock, lambda: late.set_result(None))
+        timer.mod(self.clock.now() + CLOSE_TIMEOUT_NS)
+        try:
+            for future in running:
+                await asyncio.wait((future, late), return_when=asyncio.FIRST_COMPLETED)
+            return not late.done()
+        finally:
+            timer.cancel()
+
+    @home
+    async def resume(self, export: NbdExport) -> None:
+        """The other end of ``suspend``: its clients are served in what is its home now."""
+        export.suspensions -= 1
+        if not export.suspensions and export.resumed is not None:
+            export.resumed.set_result(None)
+            export.resumed = None
 
     # ---- the end
 
@@ -293,3 +351,19 @@ class NbdServer(HasHome):
         for client in clients:
             if client.connection is not None:
                 client.connection.context.schedule_oneshot(client.connection.abort)
+
+
+class _Follower:
+    """See BackendFollower."""
+
+    def __init__(self, server: NbdServer, export: NbdExport) -> None:
+        self._server = server
+        self._export = export
+
+    @any_thread
+    async def suspend(self) -> None:
+        await self._server.context.call(lambda: self._server.suspend(self._export))
+
+    @any_thread
+    async def resume(self) -> None:
+        await self._server.context.call(lambda: self._server.resume(self._export))

@@ -24,7 +24,7 @@ from asyncemu.block.nbd.server_requests import ClientGone, RequestHandler
 from asyncemu.block.nbd.server_transmission import Incoming, RequestParser, Terms
 from asyncemu.coroutines import start
 from asyncemu.errors import ProtocolError
-from asyncemu.loop import any_thread, home
+from asyncemu.loop import AioContext, any_thread, home
 from asyncemu.memory.buffers import Buffers
 
 #: Bytes of data of requests in flight beyond which no more is read: two of the longest (arbitrary).
@@ -38,7 +38,7 @@ _END_OF_FILE: Final = "Unexpected end-of-file before all bytes were read"
 
 
 class ServerConnection:
-    """``run`` it once, after the handshake. The channel is its caller's to close."""
+    """While it is ``suspended``, as it is at first: ``resume`` and ``run``. The channel is its caller's to close."""
 
     def __init__(self, channel: Channel, negotiation: ServerNegotiation, export: NbdExport, peer: str) -> None:
         assert negotiation.export is not None
@@ -61,6 +61,8 @@ class ServerConnection:
         self._emptied = False
         #: No request is taken any more; over when none is in flight.
         self._stopping = False
+        #: No request is taken for now: ``run`` has not begun, or returns when none is in flight.
+        self.suspended = True
         #: Nothing can be sent any more.
         self._gone = False
         #: Replies that are going: what is left of them.
@@ -70,18 +72,35 @@ class ServerConnection:
 
     @home
     async def run(self) -> None:
-        """Serve until the client leaves, breaks the protocol, or ``stop``. Returns when no request is in flight."""
+        """Serve until the client leaves, breaks the protocol, ``suspend`` or ``stop``; no request is in flight then."""
         self._ended = self.context.loop.create_future()
         self._later = self.context.bh_new(self._go_on, "ServerConnection")
+        self._emptied = False
         try:
             self._go_on()
             self._end_if_idle()
             await self._ended
-        finally:
+        except BaseException:
             # Cancelled, it leaves requests behind, which must not send.
             self._stopping = self._gone = True
+            raise
+        finally:
             self._later.delete()
             self._watch()
+
+    @home
+    async def suspend(self) -> None:
+        """End ``run``, as soon as what is in flight has been answered; it may be called again behind ``resume``."""
+        self.suspended = True
+        self._watch()
+        self._end_if_idle()
+
+    @any_thread
+    def resume(self, context: AioContext) -> bool:
+        """``run`` it now, in ``context``. It is not running. False: there is no use, it is to end."""
+        self.suspended = False
+        self.context = context
+        return not self._stopping
 
     @home
     async def stop(self) -> None:
@@ -110,7 +129,7 @@ class ServerConnection:
         parser = self._parser
         try:
             for _ in range(_STEPS_A_TURN):
-                if self._stopping:
+                if self._stopping or self.suspended:
                     return
                 if self._in_flight >= MAX_REQUESTS or self._bytes >= MAX_BYTES:
                     self._paused = True
@@ -173,7 +192,8 @@ class ServerConnection:
         if refusal is not None and refusal.fatal:
             # Its data follow, and there is no telling where they end that we would wait for.
             self._lose(refusal.message)
-        elif self._stopping:
+        elif self._stopping or self.suspended:
+            self._paused = False
             self._end_if_idle()
         elif self._paused:
             self._paused = False
@@ -243,12 +263,14 @@ class ServerConnection:
         self._end_if_idle()
 
     def _end_if_idle(self) -> None:
-        if self._stopping and not self._in_flight and self._ended is not None and not self._ended.done():
+        ends = self._stopping or self.suspended
+        if ends and not self._in_flight and self._ended is not None and not self._ended.done():
             self._ended.set_result(None)
 
     def _watch(self) -> None:
         """Watch for what there is a use for."""
-        wanted = (not self._stopping and not self._paused, bool(self._outgoing) and not self._gone)
+        reads = not (self._stopping or self.suspended or self._paused)
+        wanted = (reads, bool(self._outgoing) and not self._gone)
         if wanted != self._watched:
             self._watched = wanted
             reading, writing = wanted

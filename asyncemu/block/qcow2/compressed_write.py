@@ -12,8 +12,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from asyncemu.block.qcow2.compression import INLINE_SIZE, compress
-from asyncemu.block.qcow2.entries import COMPRESSED_FLAG, COPIED
-from asyncemu.block.qcow2.freed import DISCARD_OTHER
+from asyncemu.block.qcow2.entries import COMPRESSED_FLAG
+from asyncemu.block.qcow2.geometry import OFFSET_MASK
 from asyncemu.block.qcow2.reader import MAX_WORKERS, wait_to_the_end
 from asyncemu.coroutines import AioTaskPool
 from asyncemu.memory.buffers import Buffers
@@ -77,7 +77,7 @@ async def _write_cluster(image: Image, offset: int, buffers: Buffers) -> None:
     try:
         # Others write into the same cluster of the file, even the same sector; only bytes count.
         if hit := image.overlap.hit(host, length, 0):
-            raise await image.overlap_corruption(hit)
+            raise await image.overlap_corruption(hit, host, length)
         if image.file.debugged:
             await image.file.debug_event("write_compressed")
         await image.file.pwritev(host, Buffers.of(compressed))
@@ -92,11 +92,14 @@ async def _write_cluster(image: Image, offset: int, buffers: Buffers) -> None:
 
 
 async def _check_free(image: Image, offset: int) -> None:
-    """With the lock held. OSError (EIO): there are data that are not compressed."""
+    """With the lock held. OSError (EIO): there are data, compressed or not; what is compressed overwrites nothing.
+
+    QEMU: qcow2_alloc_compressed_cluster_offset, which goes by the entry, too, and takes a cluster that is zero.
+    """
     await image.allocator.wait_for_allocations(offset, offset + image.geometry.cluster_size)
     table = await image.l2_tables.load_for_change(offset)
     entry = table.payload[image.l2_tables.index(offset) * image.geometry.entry_words]
-    if entry & COPIED and not entry & COMPRESSED_FLAG:
+    if entry & (COMPRESSED_FLAG | OFFSET_MASK):
         raise OSError(errno.EIO, "the cluster has been written already")
 
 
@@ -108,10 +111,8 @@ async def _link(image: Image, offset: int, entry: int) -> None:
     table = await image.l2_tables.load_for_change(offset)
     step = image.geometry.entry_words
     at = image.l2_tables.index(offset) * step
-    old = table.payload[at]
     table.payload[at] = entry | COMPRESSED_FLAG
     if step == 2:
         table.payload[at + 1] = 0
     table.mark(at * 8, (at + step) * 8)
     image.metadata.new_mapping()
-    image.free_cluster(old, DISCARD_OTHER)

@@ -27,6 +27,7 @@ from asyncemu.block.qcow2.overlap import CACHED
 from asyncemu.block.qcow2.refcount_codec import refcount_codec
 from asyncemu.block.qcow2.resize import truncate
 from asyncemu.errors import ConfigError
+from asyncemu.loop import home
 
 if TYPE_CHECKING:
     from asyncemu.block.backend import BlockBackend
@@ -55,6 +56,10 @@ class _Owner:
         self.node_name = "new image"
         self.read_only = False
         self.backing: BlockChild | None = None
+
+    @home
+    def image_corrupted(self, problem: str, *, offset: int | None, size: int | None, fatal: bool) -> None:
+        """Nobody knows the image yet: who makes it is told by the error."""
 
 
 async def create(file: BlockBackend, options: Qcow2Creation) -> None:

@@ -87,6 +87,11 @@ class Qcow2Driver(BlockDriver[Qcow2Options], name="qcow2"):
 
             self._cleaner = CacheCleaner(self.image, interval)
 
+    @home
+    def image_corrupted(self, problem: str, *, offset: int | None, size: int | None, fatal: bool) -> None:
+        """See ImageOwner."""
+        self.node.observer.image_corrupted(self.node_name, problem, offset=offset, size=size, fatal=fatal)
+
     def _stop_cleaner(self) -> None:
         if self._cleaner is not None:
             self._cleaner.stop()

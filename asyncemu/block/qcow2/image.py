@@ -56,6 +56,10 @@ class ImageOwner(Protocol):
     read_only: bool
     backing: BlockChild | None
 
+    @home
+    def image_corrupted(self, problem: str, *, offset: int | None, size: int | None, fatal: bool) -> None:
+        """It is damaged; the first time that this is found."""
+
 
 class Image:
     """An open image. Home context of the node."""
@@ -260,7 +264,7 @@ class Image:
         buffers = data if isinstance(data, Buffers) else Buffers.of(data)
         length = buffers.nbytes
         if hit := self.overlap.hit(offset, length, own_kind):
-            raise await self.overlap_corruption(hit)
+            raise await self.overlap_corruption(hit, offset, buffers.nbytes)
         if event and self.file.debugged:
             await self.file.debug_event(event)
         await self.file.pwritev(offset, buffers)
@@ -269,12 +273,12 @@ class Image:
     async def check_data_overlap(self, host: int, length: int) -> None:
         """Before guest data is written to these bytes of the data file. BlockError (EIO): metadata is there."""
         if self.data_file is self.file and (hit := self.overlap.hit(host, length, 0)):
-            raise await self.overlap_corruption(hit)
+            raise await self.overlap_corruption(hit, host, length)
 
     @home
-    async def overlap_corruption(self, hit: str) -> BlockError:
-        """What to raise when a write would hit the metadata called ``hit``."""
-        return await self.corruption(f"Preventing invalid write on metadata (overlaps with {hit})")
+    async def overlap_corruption(self, hit: str, offset: int, length: int) -> BlockError:
+        """What to raise when a write to these bytes of the file would hit the metadata called ``hit``."""
+        return await self.corruption(f"Preventing invalid write on metadata (overlaps with {hit})", offset, length)
 
     @home
     def forget_tables(self, offset: int, length: int) -> None:
@@ -312,14 +316,15 @@ class Image:
     # ---- damage
 
     @home
-    async def corruption(self, problem: str) -> BlockError:
-        """The image is damaged: report it, and mark it when it can be written. What to raise.
+    async def corruption(self, problem: str, offset: int | None = None, size: int | None = None) -> BlockError:
+        """The image is damaged, here (bytes of the file): report it, and mark it when it can be written. What to raise.
 
         QEMU: qcow2_signal_corruption; nothing works behind it.
         """
         writable = not self.owner.read_only
         if not self._reported or (writable and not self.header.corrupt):
             self._report(problem, fatal=writable)
+            self.owner.image_corrupted(problem, offset=offset, size=size, fatal=writable)
             if writable:
                 self.broken = True
                 self.ready_to_write = False

@@ -83,18 +83,12 @@ class ThrottleDriver(FilterDriver[ThrottleOptions], name="throttle"):
         await self.file.pwritev(offset, buffers, flags)
 
     async def write_zeroes(self, offset: int, length: int, flags: int = 0) -> None:
-        await self._pass(WRITE, length)
+        await self.member.pass_by(WRITE, length)
         await super().write_zeroes(offset, length, flags)
 
     async def discard(self, offset: int, length: int) -> None:
-        await self._pass(WRITE, length)
+        await self.member.pass_by(WRITE, length)
         await super().discard(offset, length)
-
-    async def _pass(self, direction: int, length: int) -> None:
-        """Return when a request of ``length`` bytes may pass."""
-        waiter = self.member.begin(direction, length)
-        if waiter is not None:
-            await self.member.wait(waiter, direction, length)
 
     # ---- drain, contexts
 

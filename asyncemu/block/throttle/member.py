@@ -77,6 +77,13 @@ class ThrottleMember(HasHome):
             self._pending[direction] -= 1
             group.passed(self, direction, length)
 
+    @home
+    async def pass_by(self, direction: int, length: int) -> None:
+        """Both halves: return when the request may go on, which it does then."""
+        waiter = self.begin(direction, length)
+        if waiter is not None:
+            await self.wait(waiter, direction, length)
+
     # ---- life
 
     @home

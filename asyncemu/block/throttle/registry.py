@@ -24,11 +24,14 @@ class ThrottleGroups:
         #: Of groups that are added later. A machine that is driven step by step has another one.
         self.clock = Clock(ClockKind.REALTIME, MonotonicSource())
         self._groups: dict[str, ThrottleGroup] = {}
+        #: Names of groups that are there as long as they have members.
+        self._shared: set[str] = set()
 
     def add(self, name: str, config: ThrottleConfig, where: str) -> ThrottleGroup:
         """A new group. ConfigError: the name is taken. ``config`` has been checked."""
-        if name in self._groups:
+        if name in self:
             raise ConfigError(f"{where}.id", "A group with this name already exists")
+        self._shared.discard(name)
         group = self._groups[name] = ThrottleGroup(name, config, self.clock)
         return group
 
@@ -37,10 +40,11 @@ class ThrottleGroups:
         if self._groups[name].members:
             raise BlockError(name, errno.EBUSY, "throttle group with members")
         del self._groups[name]
+        self._shared.discard(name)
 
     def find(self, name: str, where: str) -> ThrottleGroup:
         """The group called ``name``. ConfigError: there is none."""
-        if name not in self._groups:
+        if name not in self:
             raise ConfigError(where, f"Throttle group '{name}' does not exist")
         return self._groups[name]
 
@@ -48,11 +52,21 @@ class ThrottleGroups:
         """A group of its own for one node."""
         return ThrottleGroup("", config, self.clock)
 
+    def shared(self, name: str) -> ThrottleGroup:
+        """The group called ``name``, made when there is none, for who joins it now. QEMU: throttle_group_incref."""
+        if name not in self:
+            self._shared.add(name)
+            self._groups[name] = ThrottleGroup(name, ThrottleConfig(), self.clock)
+        return self._groups[name]
+
     def __contains__(self, name: str) -> bool:
-        return name in self._groups
+        return name in self._groups and self._is_there(self._groups[name])
 
     def __iter__(self) -> Iterator[ThrottleGroup]:
-        return iter(self._groups.values())
+        return iter([group for group in self._groups.values() if self._is_there(group)])
+
+    def _is_there(self, group: ThrottleGroup) -> bool:
+        return group.name not in self._shared or bool(group.members)
 
 
 def limits_of_object(properties: Mapping[str, object], where: str) -> ThrottleConfig:

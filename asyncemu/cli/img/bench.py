@@ -65,7 +65,7 @@ def command(argv: Sequence[str]) -> int:
         sys.stdout.write(f"Run completed in {perf_counter() - began:3.3f} seconds.\n")
         return 0
 
-    return run_tool(main, throughput=True)
+    return run_tool(main, throughput=True, copies=True)
 
 
 def _cache_mode(text: str) -> CacheMode:

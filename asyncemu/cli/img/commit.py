@@ -76,7 +76,7 @@ def command(argv: Sequence[str]) -> int:
             sys.stdout.write("Image committed.\n")
         return 0
 
-    return run_tool(main, arguments.objects)
+    return run_tool(main, arguments.objects, copies=True)
 
 
 def _base(image: Image, name: str | None) -> BlockNode:

@@ -29,7 +29,7 @@ def command(argv: Sequence[str]) -> int:
             await _convert(session, options, progress)
         return 0
 
-    return run_tool(main, options.objects)
+    return run_tool(main, options.objects, copies=True)
 
 
 async def _convert(session: ToolSession, options: ConvertOptions, progress: ProgressLine) -> None:

@@ -50,7 +50,7 @@ def command(argv: Sequence[str]) -> int:
         await _copy(session, source, operands, given.get("O", "raw"))
         return 0
 
-    return run_tool(main, arguments.objects)
+    return run_tool(main, arguments.objects, copies=True)
 
 
 def _operands(words: Sequence[str]) -> Operands:

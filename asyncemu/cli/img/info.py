@@ -7,10 +7,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any, Final
 
-from asyncemu.block.filenames import backing_name_beside
-from asyncemu.block.node import BlockNode
+from asyncemu.block.image_info import image_info
 from asyncemu.block.open_mode import OpenMode
-from asyncemu.block.types import SnapshotInfo
 from asyncemu.cli.img.options import (
     FORCE_SHARE,
     FORMAT,
@@ -23,7 +21,7 @@ from asyncemu.cli.img.options import (
 )
 from asyncemu.cli.tools.failure import ToolError
 from asyncemu.cli.tools.getopt_long import NO_ARGUMENT
-from asyncemu.cli.tools.opening import Image, ImageArgument, close_image, open_image
+from asyncemu.cli.tools.opening import ImageArgument, close_image, open_image
 from asyncemu.cli.tools.runner import ToolSession, run_tool
 
 SHORT: Final = ":hf:U"
@@ -62,7 +60,7 @@ def command(argv: Sequence[str]) -> int:
 
             sys.stdout.write(pretty(infos if chain else infos[0]) + "\n")
         else:
-            from asyncemu.cli.img.image_text import image_text
+            from asyncemu.block.image_text import image_text
 
             sys.stdout.write("\n".join(image_text(info) for info in infos))
         return 0
@@ -79,7 +77,7 @@ async def _collect(session: ToolSession, argument: ImageArgument, chain: bool) -
             raise ToolError(f"Backing file '{argument.text}' creates an infinite loop.")
         seen.add(argument.text)
         image = await open_image(session, argument)
-        info = await image_info(image)
+        info = await image_info(image.node, image.filename, image.size)
         await close_image(session, image)
         infos.append(info)
         backing = info.get("full-backing-filename", info.get("backing-filename"))
@@ -88,58 +86,3 @@ async def _collect(session: ToolSession, argument: ImageArgument, chain: bool) -
         argument = ImageArgument(
             backing, info.get("backing-filename-format"), force_share=argument.force_share, mode=_MODE
         )
-
-
-async def image_info(image: Image) -> dict[str, Any]:
-    """QMP's ImageInfo. QEMU: bdrv_query_image_info."""
-    driver = image.node.driver
-    about = await driver.image_info()
-    filename = image.filename
-    info: dict[str, Any] = {"filename": filename, "format": driver.name, "virtual-size": image.size}
-    try:
-        info["actual-size"] = await driver.allocated_size()
-    except OSError:
-        pass  # a protocol that does not know
-    if about.encrypted:
-        info["encrypted"] = True
-    if about.cluster_size:
-        info["cluster-size"] = about.cluster_size
-    if _tells_of_itself(image.node):
-        info["dirty-flag"] = about.dirty
-    if about.format_specific is not None:
-        info["format-specific"] = about.format_specific
-    if driver.backing_file:
-        info["backing-filename"] = driver.backing_file
-        full = backing_name_beside(filename, driver.backing_file)
-        if full is not None:
-            info["full-backing-filename"] = full
-        if driver.backing_format:
-            info["backing-filename-format"] = driver.backing_format
-    if driver.defines("snapshot_list"):
-        snapshots = await driver.snapshot_list()
-        if snapshots:
-            info["snapshots"] = [snapshot_table(each) for each in snapshots]
-    return info
-
-
-def _tells_of_itself(node: BlockNode) -> bool:
-    """Has the driver, or below a raw image that of its file, anything to say? QEMU: bdrv_get_info."""
-    while node.driver.name == "raw" and (file := node.primary_child) is not None:
-        node = file.node
-    return node.driver.is_format or node.driver.name in ("file", "host_device")
-
-
-def snapshot_table(snapshot: SnapshotInfo) -> dict[str, Any]:
-    """QMP's SnapshotInfo."""
-    info = {
-        "id": snapshot.id,
-        "name": snapshot.name,
-        "vm-state-size": snapshot.vm_state_size,
-        "date-sec": snapshot.date_seconds,
-        "date-nsec": snapshot.date_nanoseconds,
-        "vm-clock-sec": snapshot.vm_clock_ns // 1_000_000_000,
-        "vm-clock-nsec": snapshot.vm_clock_ns % 1_000_000_000,
-    }
-    if snapshot.icount >= 0:
-        info["icount"] = snapshot.icount
-    return info

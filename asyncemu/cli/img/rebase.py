@@ -75,7 +75,7 @@ def command(argv: Sequence[str]) -> int:
             progress.report(1)
         return 0
 
-    return run_tool(main, arguments.objects)
+    return run_tool(main, arguments.objects, copies=True)
 
 
 async def _change(image: Image, change: Change) -> None:

@@ -10,9 +10,9 @@ import time
 from collections.abc import Sequence
 from typing import Final
 
+from asyncemu.block.image_info import snapshot_table
+from asyncemu.block.image_text import snapshot_lines
 from asyncemu.block.types import SnapshotInfo
-from asyncemu.cli.img.image_text import snapshot_lines
-from asyncemu.cli.img.info import snapshot_table
 from asyncemu.cli.img.options import FORCE_SHARE, HELP, IMAGE_OPTS, OBJECT, Arguments
 from asyncemu.cli.img.program import usage_error
 from asyncemu.cli.tools.failure import ToolError, errno_of, in_qemus_words

@@ -56,7 +56,7 @@ async def info(exerciser: Exerciser, line: Invocation) -> None:
     print(f"cluster size: {size_text(found.cluster_size)}")
     print(f"vm state offset: {size_text(found.vm_state_offset)}")
     if found.format_specific is not None:
-        from asyncemu.cli.img.image_text import table_lines
+        from asyncemu.block.image_text import table_lines
 
         data = cast("Mapping[str, Any]", found.format_specific["data"])
         print("Format specific information:", *table_lines(data, 1), sep="\n")

@@ -13,12 +13,11 @@ import asyncio
 import os
 import signal
 import socket
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 from asyncemu.block.flags import FUA
-from asyncemu.block.nbd.address import Address, InetAddress, UnixAddress, listen
-from asyncemu.block.nbd.export import NbdExport, export_backend
+from asyncemu.block.nbd.address import Address, InetAddress, UnixAddress, listen, unlink
+from asyncemu.block.nbd.export import NbdExport, bitmap_refusal, export_backend
 from asyncemu.block.nbd.server import NbdServer
 from asyncemu.cli.nbd.daemon import FIRST_ACTIVATED, socket_label, started, write_pid_file
 from asyncemu.cli.nbd.exported import open_exported
@@ -107,7 +106,7 @@ async def _serve(session: ToolSession, settings: Settings, credentials: TlsCrede
         if pid_file is not None:
             await pid_file.close()
         if settings.socket_path is not None and not activated:
-            _unlink(settings.socket_path)
+            unlink(settings.socket_path)
     return 0
 
 
@@ -121,7 +120,7 @@ async def _listen(settings: Settings, activated: int) -> list[socket.socket]:
 
 async def _export(settings: Settings, backend: BlockBackend) -> NbdExport:
     for name in settings.bitmaps:
-        await _refuse_bitmap(backend, name)
+        raise ToolError(await bitmap_refusal(backend.node, name))
     try:
         return NbdExport(
             settings.export_name or "",
@@ -132,20 +131,3 @@ async def _export(settings: Settings, backend: BlockBackend) -> NbdExport:
         )
     except ConfigError as error:
         raise ToolError(in_qemus_words(error)) from error
-
-
-async def _refuse_bitmap(backend: BlockBackend, name: str) -> None:
-    driver = backend.node.driver
-    specific = (await driver.image_info()).format_specific if driver.defines("image_info") else None
-    data = specific.get("data") if specific is not None else None
-    known = data.get("bitmaps", ()) if isinstance(data, Mapping) else ()
-    if any(each["name"] == name for each in known):
-        raise ToolError(f"Bitmap '{name}' can't be exported: persistent bitmaps are kept, but not read")
-    raise ToolError(f"Bitmap '{name}' is not found")
-
-
-def _unlink(path: str) -> None:
-    try:
-        os.unlink(path)  # noqa: PTH108  # pathlib takes a tool too long to import
-    except OSError:
-        pass  # somebody was faster

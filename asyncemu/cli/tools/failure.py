@@ -9,13 +9,9 @@ Scripts look at these words. An error of ours is ``place: problem; remedy``; QEM
 from __future__ import annotations
 
 import os
-from typing import Final
 
 from asyncemu.cli.tools.report import complain, report
 from asyncemu.errors import AsyncemuError, ConfigError, HostError, ProtocolError
-
-#: How the graph says that a node-name is nobody's.
-_NO_NODE: Final = "no block node is named "
 
 
 class ToolError(AsyncemuError):
@@ -89,9 +85,4 @@ def _of_config_error(error: ConfigError) -> str:
         return in_qemus_words(inner)
     from asyncemu.block.naming.words import qemu_words
 
-    words = qemu_words(error)
-    if words.startswith(_NO_NODE):
-        # A name alone, where QEMU takes those of devices, too.
-        name = words.removeprefix(_NO_NODE).strip("'")
-        return f"Cannot find device='{name}' nor node-name='{name}'"
-    return words
+    return qemu_words(error)

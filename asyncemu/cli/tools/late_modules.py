@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Modules of the standard library that asyncio imports and a tool rarely needs, imported when they are first used.
 
-Why: ``ssl`` (OpenSSL has itself initialized), ``inspect`` (with ``ast`` and ``dis``), ``linecache``, ``subprocess`` and
-parts of asyncio are a fifth of the time in which a tool starts, and most tools end without a look at them.
+Why: ``ssl`` (OpenSSL has itself initialized), ``inspect`` (with ``ast`` and ``dis``), ``linecache``, ``subprocess``,
+``logging`` and parts of asyncio are a quarter of the time in which a tool starts, and most tools end without a look at
+them.
 
 ``put_off`` has Python's import of each name make a module object that has nothing in it, but for a few values that
 other modules take from it while they are imported themselves. The first access to an attribute that is not there runs
@@ -16,6 +17,8 @@ the module's code in that same object.
 - ``import name``, ``from package import name`` and ``package.name`` find the object; ``from name import attribute`` is
   an access.
 - What ``asyncio`` would have of its late parts (``asyncio.timeout``) it gets from them when it is asked.
+- A logger that somebody gets before ``logging`` has been run stands for the real one from then on. Until then nobody
+  can have set a level or a handler, and the root's level drops what is below a warning: so does ``debug``.
 
 It is for the process of a tool only, which is nobody's library. The standard library has importlib.util.LazyLoader,
 whose import costs a third of what is saved, and which is not for several threads.
@@ -25,7 +28,7 @@ from __future__ import annotations
 
 import sys
 from _thread import RLock
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import TYPE_CHECKING, Final
@@ -34,6 +37,27 @@ if TYPE_CHECKING:
     from importlib.abc import Loader
 else:
     Loader = object  # importlib.abc takes long to import
+
+
+class _LateLogger:
+    """``logging.getLogger(name)``, for who asks while it is imported itself and logs later."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def debug(self, *arguments: object, **options: object) -> None:
+        """asyncio tells which selector it uses, each time."""
+        import logging
+
+        if type(logging) is not _LateModule:
+            logging.getLogger(self._name).debug(*arguments, **options)  # type: ignore[arg-type]
+
+    def __getattr__(self, name: str) -> object:
+        import logging
+
+        # Not ``logging.getLogger``: that is there, and is this class, until the code has been run.
+        return getattr(logging.Logger.manager.getLogger(self._name), name)
+
 
 #: Parts of asyncio that nothing but ``asyncio`` itself imports. What is most often wanted of them comes first.
 _PARTS: Final = ("timeouts", "threads", "queues", "taskgroups", "runners", "streams", "subprocess")
@@ -44,6 +68,10 @@ _LATE: Final[Mapping[str, Mapping[str, object]]] = {
     "inspect": {},
     "textwrap": {},
     "linecache": {},
+    # asyncio keeps a logger, and has a level of its own.
+    "logging": {"getLogger": _LateLogger, "DEBUG": 10},
+    # A package; it takes what it needs of logging at once. asyncio.tasks takes these.
+    "concurrent.futures": {name: name for name in ("FIRST_COMPLETED", "FIRST_EXCEPTION", "ALL_COMPLETED")},
     # Default arguments in asyncio.base_events.
     "subprocess": {"PIPE": -1, "STDOUT": -2, "DEVNULL": -3},
     # It accesses ssl while it is imported itself.
@@ -58,11 +86,26 @@ _lock: Final = RLock()
 #: Those whose code is being run.
 _running: Final[set[str]] = set()
 
+#: By module: to be called when its code has been run.
+_waiting: Final[dict[str, list[Callable[[], object]]]] = {}
+
 
 def put_off() -> None:
     """See above. Nothing is put off in a process that has asyncio already."""
     if "asyncio" not in sys.modules:
         sys.meta_path.insert(0, _Finder())
+
+
+def when_run(name: str, function: Callable[[], object]) -> None:
+    """Call ``function`` when the code of the module ``name`` has been run: at once, unless it is put off still.
+
+    By the thread that runs it, before anybody else finds it whole.
+    """
+    with _lock:
+        if type(sys.modules.get(name)) is _LateModule:
+            _waiting.setdefault(name, []).append(function)
+            return
+    function()
 
 
 class _LateModule(ModuleType):
@@ -71,7 +114,7 @@ class _LateModule(ModuleType):
     def __getattr__(self, name: str) -> object:
         """Called for what is not there."""
         with _lock:
-            # The import system asks each for __path__, which only packages have, and none of these is one.
+            # The import system asks each for __path__, which packages have already, and the others never.
             if name != "__path__" and type(self) is _LateModule and self.__name__ not in _running:
                 _run(self)
         return self.__getattribute__(name)
@@ -85,6 +128,8 @@ def _run(module: _LateModule) -> None:
     try:
         spec.loader.exec_module(module)
         module.__class__ = ModuleType  # type: ignore[assignment]  # nothing is missing any more
+        for function in _waiting.pop(module.__name__, ()):
+            function()
     finally:
         _running.discard(module.__name__)
 

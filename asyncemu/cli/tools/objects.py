@@ -7,7 +7,6 @@ block layer's matter, or nbd's: here they are checked and kept, by type and id.
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Mapping
 from typing import Final
@@ -25,9 +24,6 @@ _BOOLEANS: Final = {
     "false": False,
     "n": False,
 }
-
-#: Bytes of a secret that is read from a file.
-_LONGEST_SECRET: Final = 1 << 20
 
 
 class UserObject:
@@ -59,6 +55,9 @@ class UserObjects:
         table = _table(text)
         kind = _take(table, "qom-type")
         if kind not in _TYPES:
+            if kind == "tls-creds-psk":
+                # Python's ssl has learnt that in 3.13.
+                raise ToolError("tls-creds-psk is not supported: use tls-creds-x509")
             problem = f"invalid object type: {kind}" if kind in _QEMUS_TYPES else _not_a_value("qom-type", kind)
             raise ToolError(problem)
         identity = _take(table, "id")
@@ -110,31 +109,19 @@ def secret(found: UserObject) -> bytes:
 
 
 def _read_secret(found: UserObject) -> bytes:
-    """An encrypted one (``keyid``) is refused: it would need AES."""
-    has_data, has_file = "data" in found.properties, "file" in found.properties
-    if has_data and has_file:
-        raise ToolError("'file' and 'data' are mutually exclusive")
-    if not has_data and not has_file:
-        raise ToolError("Either 'file' or 'data' must be provided")
-    if "keyid" in found.properties:
+    properties = found.properties
+    if "keyid" in properties:
         raise ToolError("secrets that are encrypted with another one ('keyid') are not supported")
-    if has_data:
-        data = os.fsencode(found.text("data"))
-    else:
-        path = found.text("file")
-        try:
-            with open(path, "rb") as file:  # noqa: PTH123  # pathlib takes a tool too long to import
-                data = file.read(_LONGEST_SECRET)
-        except OSError as error:
-            raise ToolError(f"Unable to read {path}: Failed to open file “{path}”: {error.strerror}") from error
-    if found.text("format", "raw") == "raw":
-        return data
-    import binascii
+    from asyncemu.secret import read_secret
 
     try:
-        return binascii.a2b_base64(b"".join(data.split()), strict_mode=True)
-    except binascii.Error as error:
-        raise ToolError("Base64 data contains invalid characters") from error
+        return read_secret(
+            found.text("data") if "data" in properties else None,
+            found.text("file") if "file" in properties else None,
+            found.text("format", "raw"),
+        )
+    except ConfigError as error:
+        raise ToolError(error.problem) from error
 
 
 # ---- properties

@@ -14,15 +14,13 @@ longer than their work. Those that move gigabytes say so.
 from __future__ import annotations
 
 import asyncio
-import logging
-import os
 from collections.abc import Callable, Coroutine
 from typing import Any
 
 from asyncemu.block.graph import BlockGraph
+from asyncemu.cli.tools.complaints_later import ComplaintsLater
 from asyncemu.cli.tools.failure import fail
 from asyncemu.cli.tools.objects import UserObjects, secret
-from asyncemu.cli.tools.report import complain, report, warn
 from asyncemu.cli.tools.startup import imported
 from asyncemu.errors import AsyncemuError
 from asyncemu.loop import AioContext
@@ -51,16 +49,18 @@ class ToolSession:
             self.graph.tls_credentials[each.identity] = credentials_of(each)
 
 
-def run_tool(main: ToolMain, objects: UserObjects | None = None, *, throughput: bool = False) -> int:
-    """Run ``main``; the exit status. ``throughput``: on uvloop, where it is installed."""
+def run_tool(
+    main: ToolMain, objects: UserObjects | None = None, *, throughput: bool = False, copies: bool = False
+) -> int:
+    """Run ``main``; the exit status.
+
+    ``throughput``: on uvloop, where it is installed. ``copies``: it copies, and nothing waits for anything else.
+    """
     imported()
-    logger = logging.getLogger("asyncemu.block")
-    complaints, propagated = _Complaints(), logger.propagate
-    logger.addHandler(complaints)
-    logger.propagate = False
+    complaints = ComplaintsLater()
     loop = _uvloop() if throughput else asyncio.new_event_loop()
     try:
-        return loop.run_until_complete(_run(main, objects or UserObjects(), loop))
+        return loop.run_until_complete(_run(main, objects or UserObjects(), loop, copies=copies))
     except BaseExceptionGroup as several:
         expected, unexpected = several.split((AsyncemuError, OSError))
         if unexpected is not None:
@@ -70,14 +70,14 @@ def run_tool(main: ToolMain, objects: UserObjects | None = None, *, throughput: 
         return fail(error)
     finally:
         loop.close()
-        logger.removeHandler(complaints)
-        logger.propagate = propagated
+        complaints.end()
 
 
-async def _run(main: ToolMain, objects: UserObjects, loop: asyncio.AbstractEventLoop) -> int:
+async def _run(main: ToolMain, objects: UserObjects, loop: asyncio.AbstractEventLoop, *, copies: bool) -> int:
     context = AioContext(loop, "main")
     try:
         session = ToolSession(context, objects)
+        session.graph.writes_in_place = copies
         try:
             status = await main(session)
         except (AsyncemuError, OSError) as error:
@@ -99,21 +99,6 @@ async def _close(graph: BlockGraph) -> int:
     except* (AsyncemuError, OSError) as errors:
         status = fail(errors)
     return status
-
-
-class _Complaints(logging.Handler):
-    """What the block layer logs: QEMU's lines, which begin with WARNING, as they are; others as the tool's own."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        message = record.getMessage()
-        if record.name == "asyncemu.block.blkverify":
-            # QEMU's ends the program, too: what came behind would be worth nothing.
-            complain(message)
-            os._exit(1)
-        if message.startswith("WARNING: ") or record.name == "asyncemu.block.qcow2.lines":
-            complain(message)
-        else:
-            (report if record.levelno >= logging.ERROR else warn)(message)
 
 
 def _uvloop() -> asyncio.AbstractEventLoop:

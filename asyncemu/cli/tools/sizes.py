@@ -33,16 +33,17 @@ class SizeOutOfRange(ValueError):
 
 def parse_size(text: str, default_unit: str = "B") -> int:
     """Bytes, 0 to 2^64 - 1. Raises NotASize, SizeOutOfRange."""
-    found = re.fullmatch(_SPELLING, text, re.ASCII)
-    if found is None:
+    found = re.match(_SPELLING, text, re.ASCII)
+    unit = found["unit"].upper() if found is not None else ""
+    if found is not None and found["hexadecimal"] and unit and unit != "B":
+        from asyncemu.cli.tools.report import warn
+
+        # As QEMU, before it looks at what follows.
+        warn(f"Using a multiplier suffix on hex numbers is deprecated: {text}")
+    if found is None or found.end() < len(text):
         raise NotASize(text)
-    unit = found["unit"].upper()
     scale: int = 1024 ** _UNITS.index(unit or default_unit)
     if found["hexadecimal"]:
-        if unit and unit != "B":
-            from asyncemu.cli.tools.report import warn
-
-            warn(f"Using a multiplier suffix on hex numbers is deprecated: {text}")
         size = int(found["hexadecimal"], 16) * scale
     else:
         size = int(found["whole"]) * scale
@@ -70,12 +71,3 @@ def size_argument(name: str, text: str, least: int = 0, most: int = INT64_MAX) -
     if not least <= size <= most:
         raise ToolError(f"Invalid {name} specified. Must be between {least} and {most}.")
     return size
-
-
-def human_size(size: int) -> str:
-    """``size`` as ``img info`` shows it: three significant digits and a binary unit. QEMU: size_to_str."""
-    # frexp(3) on a number that is 1000/1024 of what is shown: a unit is used up to its 999.
-    mantissa = size / (1000.0 / 1024.0)
-    power = max((int(mantissa).bit_length() - 1) // 10, 0)
-    units = ("", "K", "M", "G", "T", "P", "E")
-    return f"{size / (1 << power * 10):.3g} {units[power]}{'iB' if power else 'B'}"

@@ -53,19 +53,19 @@ def version() -> VersionInfo:
     return VersionInfo(qemu=VersionTriple(major=major, minor=minor, micro=micro), package=f"asyncemu {__version__}")
 
 
-@command("query-version")
+@command("query-version", anywhere=True)
 async def query_version(call: Call) -> VersionInfo:
     """The QEMU that we are like, and our own version."""
     return version()
 
 
-@command("query-name")
+@command("query-name", anywhere=True)
 async def query_name(call: Call) -> NameInfo:
     """[machine] name."""
     return NameInfo(name=call.control.machine.options.name or None)
 
 
-@command("query-uuid")
+@command("query-uuid", anywhere=True)
 async def query_uuid(call: Call) -> UuidInfo:
     """[machine] uuid; all zeros when there is none, as QEMU has it."""
     return UuidInfo(UUID=str(call.control.machine.options.uuid))

@@ -6,37 +6,18 @@ Who opens them turns OSError into a NetError; ConfigError here says what no errn
 
 from __future__ import annotations
 
-import asyncio
-import errno
 import os
 import socket
-import stat
 from pathlib import Path
-from typing import Any, Final, Literal, NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 from pydantic import Field, model_validator
 
+from asyncemu import socket_address
 from asyncemu.errors import ConfigError
 from asyncemu.host_path import HostPath
 from asyncemu.options import Options
-
-#: Clients that the kernel keeps while one is served. Arbitrary; the next one matters, not the many.
-BACKLOG: Final = 8
-
-#: TCP's and UDP's.
-MAX_PORT: Final = 65535
-
-
-class Inet(NamedTuple):
-    """TCP or UDP. ``last_port`` (QEMU: ``to``): listen at the first free port from ``port`` up to it."""
-
-    host: str
-    port: int
-    last_port: int = 0
-    family: socket.AddressFamily = socket.AF_UNSPEC
-
-    def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+from asyncemu.socket_address import BACKLOG, MAX_PORT, Inet, Resolved, UnknownHost, remove_stale, socket_name
 
 
 class Unix(NamedTuple):
@@ -70,7 +51,9 @@ class AddressOptions(Options):
     ipv4: bool = Field(default=False, description="inet: IPv4 only.")
     ipv6: bool = Field(default=False, description="inet: IPv6 only.")
     path: HostPath | None = Field(default=None, description="unix: the socket's file.")
-    number: int | None = Field(default=None, alias="str", ge=0, description="fd: the descriptor's number.")
+    number: int | None = Field(
+        default=None, alias="str", ge=0, le=(1 << 31) - 1, description="fd: the descriptor's number."
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> AddressOptions:
@@ -110,20 +93,12 @@ def parse_host_port(text: str) -> Inet:
     return Inet(host, int(port), int(port), socket.AF_INET)
 
 
-async def resolve(
-    address: Inet, kind: socket.SocketKind, name: str, flags: int = 0
-) -> list[tuple[socket.AddressFamily, Any]]:
+async def resolve(address: Inet, kind: socket.SocketKind, name: str, flags: int = 0) -> list[Resolved]:
     """Families and addresses for sockets of ``kind``. ConfigError of ``name``: the host's name means nothing here."""
-    loop = asyncio.get_running_loop()
     try:
-        found = await loop.getaddrinfo(
-            address.host or None, address.port, family=address.family, type=kind, flags=flags
-        )
-    except (socket.gaierror, UnicodeError) as error:
-        # getaddrinfo's errors have numbers of their own, which are no errno.
-        problem = error.strerror if isinstance(error, socket.gaierror) else "Name or service not known"
-        raise ConfigError(name, f"host {address.host!r}: {problem}") from error
-    return [(family, resolved) for family, _, _, _, resolved in found]
+        return await socket_address.resolve(address, kind, flags)
+    except UnknownHost as error:
+        raise ConfigError(name, str(error)) from error
 
 
 async def listen(address: Address, name: str) -> list[socket.socket]:
@@ -132,37 +107,10 @@ async def listen(address: Address, name: str) -> list[socket.socket]:
         return [adopt(address, socket.SOCK_STREAM, name)]
     if isinstance(address, Unix):
         return [_listen_unix(address.path)]
-    resolved = await resolve(address, socket.SOCK_STREAM, name, socket.AI_PASSIVE)
-    last = max(address.port, address.last_port)
-    for port in range(address.port, last + 1):
-        try:
-            return _listen_all(resolved, port)
-        except OSError as error:
-            if error.errno != errno.EADDRINUSE or port == last:
-                raise
-    raise AssertionError("unreachable: the last port returns or raises")
-
-
-def _listen_all(resolved: list[tuple[socket.AddressFamily, Any]], port: int) -> list[socket.socket]:
-    listeners: list[socket.socket] = []
     try:
-        for family, address in resolved:
-            listener = socket.socket(family, socket.SOCK_STREAM)
-            listeners.append(listener)
-            listener.setblocking(False)
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if family == socket.AF_INET6:
-                # IPv4 has a listener of its own.
-                listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            listener.bind((address[0], port, *address[2:]))
-            listener.listen(BACKLOG)
-            # Port 0 is any free one: the same for all.
-            port = listener.getsockname()[1]
-    except OSError:
-        for listener in listeners:
-            listener.close()
-        raise
-    return listeners
+        return await socket_address.listen(address, socket.AI_PASSIVE)
+    except UnknownHost as error:
+        raise ConfigError(name, str(error)) from error
 
 
 def _listen_unix(path: Path) -> socket.socket:
@@ -178,44 +126,15 @@ def _listen_unix(path: Path) -> socket.socket:
     return listener
 
 
-def remove_stale(path: Path) -> None:
-    """Remove ``path`` when it is the socket file of nobody."""
-    try:
-        if not stat.S_ISSOCK(path.stat().st_mode):
-            return
-    except FileNotFoundError:
-        return
-    # A living server of streams is not disturbed: connect(2) of another type fails with EPROTOTYPE.
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
-        if probe.connect_ex(str(path)) == errno.ECONNREFUSED:
-            path.unlink()
-
-
 async def connect(address: Address, name: str) -> socket.socket:
     """A socket that is connected, to the first address of a host that answers. Raises OSError, ConfigError."""
     if isinstance(address, Descriptor):
         return adopt(address, socket.SOCK_STREAM, name)
-    candidates: list[tuple[socket.AddressFamily, Any]]
     if isinstance(address, Unix):
-        candidates = [(socket.AF_UNIX, socket_name(address.path))]
+        candidates: list[Resolved] = [(socket.AF_UNIX, socket_name(address.path))]
     else:
         candidates = await resolve(address, socket.SOCK_STREAM, name)
-    failure = OSError(errno.EADDRNOTAVAIL, os.strerror(errno.EADDRNOTAVAIL))
-    loop = asyncio.get_running_loop()
-    for family, resolved in candidates:
-        connection = socket.socket(family, socket.SOCK_STREAM)
-        connection.setblocking(False)
-        try:
-            await loop.sock_connect(connection, resolved)
-        except OSError as error:
-            connection.close()
-            failure = error
-        except BaseException:
-            connection.close()
-            raise
-        else:
-            return connection
-    raise failure
+    return await socket_address.connect(candidates)
 
 
 def adopt(address: Descriptor, kind: socket.SocketKind | None, name: str) -> socket.socket:
@@ -231,12 +150,3 @@ def adopt(address: Descriptor, kind: socket.SocketKind | None, name: str) -> soc
         given.close()
         raise ConfigError(name, f"fd {address.number} is not a {wanted} socket")
     return given
-
-
-def socket_name(path: Path) -> str:
-    """``path`` as bind and connect take it. Raises OSError (ENAMETOOLONG)."""
-    text = str(path)
-    # sizeof(sun_path) - 1: unix(7). Python's own error has no errno.
-    if len(os.fsencode(text)) > 107:
-        raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
-    return text

@@ -13,17 +13,9 @@ from asyncemu import own_sockets
 from asyncemu.errors import ConfigError
 from asyncemu.net.backend import NetBackend
 from asyncemu.net.frame import Frames
-from asyncemu.net.sockets.address import (
-    Address,
-    Descriptor,
-    Inet,
-    Unix,
-    adopt,
-    remove_stale,
-    resolve,
-    socket_name,
-)
+from asyncemu.net.sockets.address import Address, Descriptor, Unix, adopt, resolve
 from asyncemu.net.sockets.datagram_socket import DatagramSocket
+from asyncemu.socket_address import Inet, remove_stale, socket_name
 
 #: struct ip_mreq: ip(7).
 _GROUP: Final = struct.Struct("4s4s")

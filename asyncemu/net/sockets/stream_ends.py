@@ -14,7 +14,7 @@ import asyncio
 import logging
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,8 +23,9 @@ from asyncemu.errors import ConfigError
 from asyncemu.net.backend import NetBackend
 from asyncemu.net.frame import Frames
 from asyncemu.net.sockets import address as addresses
-from asyncemu.net.sockets.address import Address, Inet, Unix
+from asyncemu.net.sockets.address import Address, Unix
 from asyncemu.net.sockets.stream_connection import StreamConnection
+from asyncemu.socket_address import Inet
 
 logger: Final = logging.getLogger("asyncemu.net")
 
@@ -40,6 +41,11 @@ class StreamEnd:
         #: Where it listens, with the port that the kernel chose, or connects.
         self.address = address
         self.connection: StreamConnection | None = None
+        #: Who is at the other end, as messages call it; empty: nobody.
+        self.peer = ""
+        #: Called when a peer has come, with its socket, and when it has left.
+        self.on_connected: Callable[[socket.socket], object] | None = None
+        self.on_disconnected: Callable[[], object] | None = None
 
     async def open(self) -> None:
         """Listen or connect; the link is down until a peer is there. Raises ConfigError, NetError."""
@@ -72,10 +78,16 @@ class StreamEnd:
         connection = self.connection = StreamConnection(self.netdev, connected, f"{self.netdev.id}: {peer}")
         connection.start()
         self.netdev.set_link(True)
+        self.peer = peer
         logger.info("%s: connected to %s", self.netdev.id, peer)
+        if self.on_connected is not None:
+            self.on_connected(connected)
         reason = await connection.ended
         self.connection = None
+        self.peer = ""
         self.netdev.set_link(False)
+        if self.on_disconnected is not None:
+            self.on_disconnected()
         if reason is None:
             logger.info("%s: %s has left", self.netdev.id, peer)
         elif isinstance(reason, OSError):

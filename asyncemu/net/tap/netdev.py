@@ -41,7 +41,7 @@ class TapOptions(Options):
     """Options of tap; QEMU's names."""
 
     ifname: str = Field(default="", description="Name of the interface; default: tap0, tap1... whatever is free.")
-    fd: int | None = Field(default=None, ge=0, description="Number of an open tap device.")
+    fd: int | None = Field(default=None, ge=0, le=(1 << 31) - 1, description="Number of an open tap device.")
     fds: str | None = Field(default=None, description="Several of them, one for each queue: 3:4:5.")
     queues: int | None = Field(default=None, ge=1, le=MAX_QUEUES, description="Queue pairs of the device (default: 1).")
     script: str | None = Field(
@@ -233,6 +233,16 @@ class Tap(NetBackend[TapOptions], name="tap"):
                 logger.error("%s", error)
         for port, queue in zip(self.ports, self._queues, strict=False):
             await port.context.call(_at_home(queue.close))
+
+    def summary(self) -> str:
+        options = self.options
+        if options.helper is not None:
+            return f"tap,helper={options.helper}"
+        if options.fd is not None or options.fds is not None:
+            return f"tap,fd={options.fds or options.fd}"
+        scripts = (options.script, UP_SCRIPT), (options.downscript, DOWN_SCRIPT)
+        up, down = (_chosen(script, default) or "no" for script, default in scripts)
+        return f"tap,ifname={self.interface},script={up},downscript={down}"
 
     def transmit(self, frames: Frames) -> int:
         return self._queues[0].transmit(frames) if self._queues else len(frames)

@@ -105,6 +105,11 @@ class TcpConnection(Arrivals):
         """Bytes written that the peer has not acknowledged."""
         return self._sender.queue.length
 
+    @property
+    def waiting(self) -> int:
+        """Bytes that have come and that the owner has not taken."""
+        return self._receiver.queue.length
+
     # ---- data from the peer
 
     def received(self) -> Buffers:
@@ -240,6 +245,18 @@ class TcpConnection(Arrivals):
             sender.next = sender.iss
         else:
             sender.timeout()
+
+    def ask(self, now: int) -> None:
+        """Have ``transmit`` ask whether the peer is still there; whatever it answers arrives as a segment.
+
+        RFC 9293, 3.8.4. Nothing when something is on its way already, which is asked about by sending it again.
+        """
+        sender, receiver = self._sender, self._receiver
+        if self.state >= _ESTABLISHED and not sender.outstanding and not sender.pending:
+            timestamps = (self._timestamp(now), self._timestamp_recent) if self._agreement.timestamps else None
+            window = min(receiver.window() >> receiver.shift, 0xFFFF)
+            sequence = (sender.acceptable - 1) & MASK
+            self._reply = Segment(sequence, receiver.next & MASK, ACK, window, timestamps=timestamps)
 
     # ---- output
 

@@ -28,6 +28,7 @@ class Receiver:
     __slots__ = (
         "_blocks",
         "_lent_length",
+        "_low",
         "_recent",
         "_step",
         "_update_step",
@@ -72,6 +73,9 @@ class Receiver:
         #: By how much the edge moves at least, in an ACK, and by how much for one of its own: RFC 1122, 4.2.3.3.
         self._step = min(capacity // 2, mss)
         self._update_step = min(capacity // 2, 2 * mss)
+        #: A peer that knows of more room than this does not wait for an ACK of its own: that of its data comes in time.
+        #: Half of what the SYN could tell, so that the first data draws none.
+        self._low = min(capacity, 0xFFFF) // 2
 
     @property
     def has_gap(self) -> bool:
@@ -185,8 +189,8 @@ class Receiver:
         return edge - self.next
 
     def update_due(self) -> bool:
-        """Has the window grown so much that the peer is to be told without being asked?"""
-        return self.edge - self.advertised >= self._update_step
+        """Is the peer short of room, and has the window grown so much that it is to be told without being asked?"""
+        return self.edge - self.advertised >= self._update_step and self.advertised - self.next <= self._low
 
     def told(self, window: int) -> None:
         """An ACK with this window, in bytes, is on its way."""

@@ -13,18 +13,28 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final
 
-from asyncemu.errors import ConfigError
-from asyncemu.loop import AioContext, Clocks, home
+from asyncemu.errors import ConfigError, NetError
+from asyncemu.loop import AioContext, Clocks, any_thread, home
 from asyncemu.net.backend import NetBackend
+from asyncemu.net.filters.channel import Channel
 from asyncemu.net.frame import Frames
 from asyncemu.net.mac import parse_mac
+from asyncemu.net.refusals import Refused
 from asyncemu.net.user import guestfwd
 from asyncemu.net.user.addresses import Addresses
+from asyncemu.net.user.connections import (
+    Connection,
+    door_connection,
+    icmp_connections,
+    tcp_connections,
+    udp_connections,
+)
 from asyncemu.net.user.dhcp import DhcpServer, DhcpSettings
 from asyncemu.net.user.dhcpv6 import Dhcpv6Server, Dhcpv6Settings
 from asyncemu.net.user.dns_service import RESOLV_CONF, DnsService, host_resolvers
 from asyncemu.net.user.forwards import GuestForward, HostForward, parse_guestfwd, parse_hostfwd
 from asyncemu.net.user.hostfwd import DatagramDoor, StreamDoor
+from asyncemu.net.user.hostfwd_rules import parse_door, parse_rule
 from asyncemu.net.user.icmp_input import IcmpInput
 from asyncemu.net.user.icmp_relay import IcmpRelay
 from asyncemu.net.user.ndp import RouterSettings
@@ -40,6 +50,8 @@ from asyncemu.net.user.udp_relay import MAX_FLOWS, UdpRelay
 _ROUTER_LIFETIME: Final = 1800
 #: Of the rest of the emulator, and to spare.
 _OTHER_DESCRIPTORS: Final = 1024
+#: Of hostfwd, those of vm.toml and those that a monitor adds: each is a descriptor.
+MAX_DOORS: Final = 1024
 #: QEMU's: for a guestfwd that names no address.
 _GUESTFWD: Final = 4
 
@@ -77,24 +89,32 @@ class UserNetdev(NetBackend[UserOptions], name="user"):
         stack.neighbours.ours |= inside
         self._doors: list[StreamDoor | DatagramDoor] = []
         self._programs: list[guestfwd.Service] = []
+        #: Those of guestfwd, by id.
+        self._chardevs: dict[str, Channel] = {}
 
     # ---- life
+
+    @any_thread
+    def refer(self, kind: str, name: str, found: Channel) -> None:
+        """A chardev that a guestfwd names. Before ``open``."""
+        self._chardevs[name] = found
 
     async def connect(self) -> None:
         _allow_descriptors(self.options.max_connections + min(self.options.max_connections, MAX_FLOWS))
         folder = self.options.tftp
         if folder is not None and not await self.context.worker_pool.run(folder.is_dir):
-            raise ConfigError(self.id, f"tftp: {folder}: no such folder")
+            raise ConfigError(f"{self.id}.tftp", f"{folder}: no such folder")
         for index, forward in enumerate(self._guest_forwards):
             try:
-                program = guestfwd.Service(self.stack, forward)
+                channel = self._chardevs[forward.target] if forward.kind == "chardev" else None
+                program = guestfwd.Service(self.stack, forward, channel)
             except ValueError as error:
-                raise ConfigError(self.id, f"guestfwd[{index}]: {error}") from error
+                raise ConfigError(f"{self.id}.guestfwd[{index}]", str(error)) from error
             self._programs.append(program)
             assert forward.server is not None
             self.tcp.openers[forward.server, forward.port] = program.open
         for text in self.options.hostfwd:
-            self.add_hostfwd(parse_hostfwd(text))
+            self.open_door(parse_hostfwd(text))
         self.stack.deadlines.touch(self._icmp_input)
 
     async def disconnect(self) -> None:
@@ -113,8 +133,34 @@ class UserNetdev(NetBackend[UserOptions], name="user"):
         self.stack.close()
 
     @home
-    def add_hostfwd(self, forward: HostForward) -> StreamDoor | DatagramDoor:
-        """Open a door. Raises NetError. QEMU: hostfwd_add."""
+    def add_hostfwd(self, text: str) -> None:
+        """Open a door at run time. Raises Refused, with what QEMU says. QEMU: hostfwd_add."""
+        if len(self._doors) >= MAX_DOORS:
+            raise Refused(f"Could not set up host forwarding rule '{text}': there are {MAX_DOORS} already")
+        try:
+            self.open_door(parse_rule(text))
+        except NetError as error:
+            raise Refused(f"Could not set up host forwarding rule '{text}'") from error
+
+    @home
+    def remove_hostfwd(self, text: str) -> bool:
+        """Close the door ``tcp:HOSTADDR:HOSTPORT``; who came through stays. False: there is none. Raises Refused.
+
+        QEMU: hostfwd_remove.
+        """
+        wanted = parse_door(text)
+        for each in self._doors:
+            own = each.sock.getsockname()
+            if wanted.is_of(each.forward, own[1] if isinstance(own, tuple) else 0):
+                self._doors.remove(each)
+                each.close()
+                self.udp.forget_callers(each)
+                return True
+        return False
+
+    @home
+    def open_door(self, forward: HostForward) -> StreamDoor | DatagramDoor:
+        """Let those who call in to the guest. Raises NetError."""
         make: Callable[[], StreamDoor | DatagramDoor]
         if forward.protocol == "udp":
             make = partial(DatagramDoor, self.udp, self.reach, forward, self._guest_of)
@@ -143,8 +189,18 @@ class UserNetdev(NetBackend[UserOptions], name="user"):
         return forward.guest or self.services.guest_address()
 
     @home
+    def connections(self) -> list[Connection]:
+        """What goes on: doors first. QEMU: info usernet."""
+        return [
+            *(door_connection(each, self._guest_of(each.forward)) for each in self._doors),
+            *tcp_connections(self.tcp),
+            *udp_connections(self.udp),
+            *icmp_connections(self.icmp),
+        ]
+
+    @home
     def statistics(self) -> dict[str, int]:
-        """What there is, and packets that went nowhere, by why. QEMU: info usernet."""
+        """What there is, and packets that went nowhere, by why."""
         return {
             "TCP connections": len(self.tcp),
             "UDP sockets": len(self.udp),
@@ -153,6 +209,10 @@ class UserNetdev(NetBackend[UserOptions], name="user"):
             "frames to a neighbour that does not answer": self.stack.neighbours.dropped,
             **self.stack.drops,
         }
+
+    def summary(self) -> str:
+        network = ipaddress.ip_address(self.addresses.network)
+        return f"user,net={network},restrict={'on' if self.options.restrict else 'off'}"
 
     # ---- the link
 

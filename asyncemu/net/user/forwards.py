@@ -2,7 +2,8 @@
 """What hostfwd and guestfwd say, in QEMU's syntax: doors into the guest's network, and programs behind addresses in it.
 
     hostfwd     tcp:[HOSTADDR]:HOSTPORT-[GUESTADDR]:GUESTPORT     udp:...     unix:PATH-[GUESTADDR]:GUESTPORT
-    guestfwd    tcp:[SERVER]:PORT-cmd:PROGRAM ARGUMENTS     -tcp:HOST:PORT     -unix:PATH     -python:FILE.py:FUNCTION
+    guestfwd    tcp:[SERVER]:PORT-cmd:PROGRAM ARGUMENTS     -tcp:HOST:PORT     -unix:PATH     -chardev:ID
+                                                             -python:FILE.py:FUNCTION
 
 An IPv6 address is in brackets. An empty HOSTADDR is 127.0.0.1 here (docs/decisions/0012-hostfwd-loopback.md), an empty
 GUESTADDR the guest's, whichever it has, an empty SERVER the network's fourth address, as in QEMU.
@@ -20,7 +21,7 @@ LOOPBACK: Final = "127.0.0.1"
 _HOST: Final = r"(\[[0-9A-Fa-f:.]*\]|[^:\[\]]*)"
 _HOSTFWD: Final = re.compile(rf"(tcp|udp):{_HOST}:([0-9]{{1,5}})-{_HOST}:([0-9]{{1,5}})")
 _UNIX_HOSTFWD: Final = re.compile(rf"unix:(.+)-{_HOST}:([0-9]{{1,5}})", re.DOTALL)
-_GUESTFWD: Final = re.compile(rf"tcp:{_HOST}:([0-9]{{1,5}})-(cmd|tcp|unix|python):(.+)", re.DOTALL)
+_GUESTFWD: Final = re.compile(rf"tcp:{_HOST}:([0-9]{{1,5}})-(cmd|tcp|unix|chardev|python):(.+)", re.DOTALL)
 _TARGET: Final = re.compile(rf"{_HOST}:([0-9]{{1,5}})")
 
 
@@ -49,7 +50,7 @@ class GuestForward(NamedTuple):
 
     server: bytes | None
     port: int
-    kind: Literal["cmd", "tcp", "unix", "python"]
+    kind: Literal["cmd", "tcp", "unix", "chardev", "python"]
     target: str
 
 
@@ -79,7 +80,7 @@ def parse_guestfwd(text: str) -> GuestForward:
     """Raises ValueError in a user's words."""
     found = _GUESTFWD.fullmatch(text)
     if found is None:
-        raise ValueError("is not a forward; write tcp:10.0.2.100:80-cmd:PROGRAM, or -tcp:, -unix:, -python:")
+        raise ValueError("is not a forward; write tcp:10.0.2.100:80-cmd:PROGRAM, or -tcp:, -unix:, -chardev:, -python:")
     server, port, kind, target = found.groups()
     if kind == "tcp":
         parse_target(target)
@@ -88,7 +89,7 @@ def parse_guestfwd(text: str) -> GuestForward:
     return GuestForward(
         _address(_bare(server)) if _bare(server) else None,
         _port(port),
-        kind,  # type: ignore[arg-type]  # the pattern has these four
+        kind,  # type: ignore[arg-type]  # the pattern has these
         target,
     )
 

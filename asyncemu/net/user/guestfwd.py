@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What is behind an address and port of the guest's network: a program, a socket of the host, a Python function.
+"""What is behind an address and port of the guest's network: a program, a socket, a chardev, a Python function.
 
 A Python function is an asyncio server of one connection, in the emulator itself:
 
@@ -24,7 +24,9 @@ from pathlib import Path
 from typing import Final, TypeAlias
 
 from asyncemu.coroutines import start
+from asyncemu.net.filters.channel import Channel
 from asyncemu.net.user.forwards import GuestForward, parse_target
+from asyncemu.net.user.guestfwd_chardev import ChardevBridge
 from asyncemu.net.user.stack import Stack
 from asyncemu.net.user.tcp_relay import TcpRelay
 
@@ -39,13 +41,16 @@ MAX_RUNNING: Final = 256
 class Service:
     """Opens a stream for each connection of the guest. Home: the stack's."""
 
-    def __init__(self, stack: Stack, forward: GuestForward) -> None:
-        """Raises ValueError: there is no such function, or the command makes no sense."""
+    def __init__(self, stack: Stack, forward: GuestForward, channel: Channel | None = None) -> None:
+        """``channel``: the chardev, where it is one. Raises ValueError: it can't be had, or there is no such function
+        or command."""
         self.forward = forward
         self._stack = stack
         self._tasks: set[asyncio.Task[None]] = set()
         self._function: Function | None = None
         self._command: list[str] = []
+        #: Of a chardev.
+        self.bridge = ChardevBridge(stack.context, channel) if channel is not None else None
         if forward.kind == "python":
             self._function = load_function(forward.target)
         elif forward.kind == "cmd":
@@ -55,7 +60,9 @@ class Service:
 
     def open(self, relay: TcpRelay) -> None:
         """An Opener."""
-        if len(self._tasks) >= MAX_RUNNING:
+        if self.bridge is not None:
+            self._join(relay, self.bridge)
+        elif len(self._tasks) >= MAX_RUNNING:
             self._stack.drop("guestfwd connections beyond the limit")
             relay.opening_failed(errno.ECONNREFUSED)
         elif self.forward.kind == "python":
@@ -78,6 +85,18 @@ class Service:
         task = self._stack.context.loop.create_task(run())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    # ---- chardevs
+
+    def _join(self, relay: TcpRelay, bridge: ChardevBridge) -> None:
+        if bridge.is_busy:
+            self._stack.drop("guestfwd connections to a chardev that has one")
+            relay.opening_failed(errno.ECONNREFUSED)
+            return
+        ours, theirs = _pair()
+        theirs.setblocking(False)
+        relay.attach(ours)
+        bridge.connect(theirs)
 
     # ---- Python
 
@@ -157,7 +176,9 @@ class Service:
         self._stack.settle()
 
     async def close(self) -> None:
-        """End the programs and functions that run."""
+        """End the programs and functions that run, and leave the chardev."""
+        if self.bridge is not None:
+            self.bridge.close()
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()

@@ -69,6 +69,7 @@ class StreamDoor:
             sock.setblocking(False)
             if self.forward.protocol == "tcp":
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             guest = self._guest(self.forward)
             # Who calls on a Unix socket has no address, and is of this host.
             host, port = (packed(address[0]), address[1]) if self.forward.protocol == "tcp" else (LOOPBACK4, 0)

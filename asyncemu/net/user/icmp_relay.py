@@ -7,12 +7,16 @@ outside gets no answer, and is counted.
 
 from __future__ import annotations
 
+import errno
 import socket
 import struct
 from typing import Final
 
-from asyncemu.net.packets import icmp, icmpv6, ipv4
+from asyncemu.net.frame import Frame
+from asyncemu.net.packets import icmp, icmpv6, ipv4, ipv6
 from asyncemu.net.packets.errors import Malformed
+from asyncemu.net.user import error_queue
+from asyncemu.net.user.error_queue import UNREACHABLE, PacketError
 from asyncemu.net.user.packet import Packet
 from asyncemu.net.user.reach import Place, Reach
 from asyncemu.net.user.stack import Stack
@@ -49,20 +53,32 @@ class EchoFlow:
         self._ipv6 = sock.family == socket.AF_INET6
         #: What stands for the guest's identifier outside; a ping socket has one of its own.
         self._identifier = relay.stack.random.getrandbits(16)
+        # uvloop stops watching a socket when there is an error (EPOLLERR), without a word.
+        self._erred = False
+        error_queue.enable(sock)
         relay.stack.context.set_fd_handler(sock.fileno(), self._on_readable)
 
-    def send(self, place: Place, sequence: int, payload: bytes) -> None:
-        """Ask."""
+    def send(self, place: Place, sequence: int, payload: bytes) -> int:
+        """Ask: 0, or an errno."""
         self.last_used = self._relay.stack.now
         if self._ipv6:
             # The kernel makes the checksum: RFC 3542, 3.1.
             message = _ECHO.pack(icmpv6.ECHO_REQUEST, 0, 0, self._identifier, sequence) + payload
         else:
             message = icmp.echo(icmp.ECHO_REQUEST, self._identifier, sequence, payload)
+        address = (place.address[0], 0)
+        problem = self._send_to(message, address)
+        if problem and self._read_errors():
+            # That was about an earlier one.
+            problem = self._send_to(message, address)
+        return problem
+
+    def _send_to(self, message: bytes, address: tuple[str, int]) -> int:
         try:
-            self._sock.sendto(message, (place.address[0], 0))
-        except OSError:
-            self._relay.stack.drop("pings that the host did not send")
+            self._sock.sendto(message, address)
+        except OSError as error:
+            return error.errno or errno.EIO
+        return 0
 
     def _on_readable(self) -> None:
         stack = self._relay.stack
@@ -70,12 +86,20 @@ class EchoFlow:
         for _ in range(READS):
             try:
                 data, address = self._sock.recvfrom(65535)
+            except BlockingIOError:
+                break
             except OSError:
-                return
+                self._erred = True
+                self._read_errors()
+                break
             try:
                 self._reply(data, address[0])
             except Malformed as problem:
                 stack.drop(str(problem))
+        if self._erred:
+            self._erred = False
+            stack.context.set_fd_handler(self._sock.fileno(), None)
+            stack.context.set_fd_handler(self._sock.fileno(), self._on_readable)
 
     def _reply(self, data: bytes, sender: str) -> None:
         if self._raw and not self._ipv6:
@@ -101,6 +125,40 @@ class EchoFlow:
         else:
             message = icmp.pack(icmp.ECHO_REPLY, 0, rest, payload)
             self._relay.stack.send_packet(destination, guest, icmp.PROTOCOL, message)
+
+    def _read_errors(self) -> bool:
+        """Tell the guest which of its pings went nowhere; false when the host had nothing to say."""
+        found = False
+        for error in error_queue.read_errors(self._sock):
+            found = self._erred = True
+            if error is not None:
+                self._tell(error)
+        return found
+
+    def _tell(self, error: PacketError) -> None:
+        if len(error.data) < _ECHO.size:
+            return
+        _, _, _, identifier, sequence = _ECHO.unpack_from(error.data)
+        if self._raw and identifier != self._identifier:
+            # Somebody else's: raw sockets hear of all.
+            return
+        guest, guest_identifier, destination = self.key
+        payload = error.data[_ECHO.size :]
+        packet: Packet
+        if self._ipv6:
+            rest = guest_identifier << 16 | sequence
+            message = icmpv6.pack(guest, destination, icmpv6.ECHO_REQUEST, 0, rest, payload)
+            quoted = ipv6.Header(guest, destination, icmpv6.PROTOCOL).pack(len(message)) + message
+            packet = Packet(ipv6.parse(quoted), quoted, Frame.of(quoted), b"", 0, True)
+        else:
+            message = icmp.echo(icmp.ECHO_REQUEST, guest_identifier, sequence, payload)
+            quoted = ipv4.Header(guest, destination, icmp.PROTOCOL).pack(len(message)) + message
+            packet = Packet(ipv4.parse(quoted), quoted, Frame.of(quoted), b"", 0, True)
+        self._relay.stack.unreachable(packet, *UNREACHABLE[error.number])
+
+    def fileno(self) -> int:
+        """The descriptor of its socket."""
+        return self._sock.fileno()
 
     def next_deadline(self) -> int | None:
         """See Owner."""
@@ -128,6 +186,11 @@ class IcmpRelay:
     def __len__(self) -> int:
         return len(self._flows)
 
+    @property
+    def flows(self) -> list[EchoFlow]:
+        """All of them, the oldest first."""
+        return list(self._flows.values())
+
     def request(self, packet: Packet, identifier: int, sequence: int, payload: bytes) -> None:
         """An echo request to somebody who is not us; ``payload`` is behind the sequence number."""
         header = packet.header
@@ -146,8 +209,11 @@ class IcmpRelay:
             return
         key = (header.source, identifier, header.destination)
         flow = self._flows.get(key) or self._open(key, place.family)
-        if flow is not None:
-            flow.send(place, sequence, payload)
+        problem = flow.send(place, sequence, payload) if flow is not None else 0
+        if problem:
+            stack.drop("pings that the host did not send")
+            if problem in UNREACHABLE:
+                stack.unreachable(packet, *UNREACHABLE[problem])
 
     def _open(self, key: tuple[bytes, int, bytes], family: socket.AddressFamily) -> EchoFlow | None:
         opened = open_socket(family)

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -173,6 +173,13 @@ class UserOptions(Options):
         if text and str(value) != text:
             raise ValueError(f"is {value}, and ipv6-prefix says {text}")
         return value
+
+    def names_in_texts(self) -> Iterator[tuple[str, str, str]]:
+        """(Key, table, name): the chardevs of guestfwd."""
+        for index, text in enumerate(self.guestfwd):
+            forward = parse_guestfwd(text)
+            if forward.kind == "chardev":
+                yield f"guestfwd[{index}]", "chardev", forward.target
 
     @property
     def network(self) -> ipaddress.IPv4Network:

@@ -51,7 +51,6 @@ class TcpRelay:
 
     __slots__ = (
         "_input_ended",
-        "_key",
         "_output_ended",
         "_reading",
         "_relays",
@@ -59,9 +58,11 @@ class TcpRelay:
         "_watched",
         "_writing",
         "armed",
+        "came_by_a_door",
         "core",
         "is_dirty",
         "is_over",
+        "key",
         "last_heard",
         "path",
         "sock",
@@ -69,10 +70,12 @@ class TcpRelay:
 
     def __init__(self, relays: TcpRelays, key: Key, core: TcpConnection, path: Path) -> None:
         self._relays = relays
-        self._key = key
+        self.key = key
         self.core = core
         self.path = path
         self.sock: socket.socket | None = None
+        #: Did somebody call the guest, through a hostfwd?
+        self.came_by_a_door = False
         #: The guest's SYN, until it is answered.
         self._syn: Packet | None = None
         #: Has the host's end come, and was the guest's passed on?
@@ -107,6 +110,8 @@ class TcpRelay:
         self.sock = sock
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
+        # A peer that is gone without a word is asked about by the host's kernel.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         problem = sock.connect_ex(place.address)
         if problem == errno.EINPROGRESS:
             # On this machine it is through by now: ask again, and spare the loop a turn.
@@ -296,7 +301,7 @@ class TcpRelay:
         path = self.path
         stack = self._relays.stack
         length = len(payload[0]) if len(payload) == 1 else payload.nbytes
-        _, guest_port, _, port = self._key
+        _, guest_port, _, port = self.key
         output = stack.output
         if output.checksum:
             unsummed = path.tcp_unsummed
@@ -348,7 +353,7 @@ class TcpRelay:
         """Both directions have ended: the socket is not needed any more."""
         if self._input_ended and self._output_ended and self.sock is not None:
             self._close_socket(reset=False)
-            self._relays.linger(self._key)
+            self._relays.linger(self.key)
 
     def discard(self) -> None:
         """It is over; the host's side is told how it ended."""
@@ -357,7 +362,7 @@ class TcpRelay:
         self._close_socket(reset=self.core.reason is not None or not self.core.closed)
         stack.deadlines.forget(self)
         stack.output.forget(self)
-        self._relays.remove(self._key, self)
+        self._relays.remove(self.key, self)
 
     def abort(self) -> None:
         """End it from our side: RSTs both ways."""

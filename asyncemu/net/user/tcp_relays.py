@@ -10,6 +10,7 @@ from typing import Final, TypeAlias
 from asyncemu.net.packets import icmp, icmpv6, ipv4, ipv6, tcp
 from asyncemu.net.tcp import Segment, TcpConnection, TcpSettings, reset_for
 from asyncemu.net.tcp.segment import ACK, RST, SYN
+from asyncemu.net.user.keep_alive import KeepAlive
 from asyncemu.net.user.packet import Packet
 from asyncemu.net.user.paths import path_between
 from asyncemu.net.user.reach import Reach
@@ -48,6 +49,7 @@ class TcpRelays:
         #: What is behind an address and port of the guest's network.
         self.openers: dict[tuple[bytes, int], Opener] = {}
         self._next_port = _FIRST_PORT
+        self._keep_alive = KeepAlive(self)
         stack.on_settle.append(self._settle)
 
     def __len__(self) -> int:
@@ -150,6 +152,7 @@ class TcpRelays:
         core = TcpConnection.connect(self.stack.random.getrandbits(32), self._settings(guest[0]))
         relay = self._add(key, core)
         relay.sock = sock
+        relay.came_by_a_door = True
         self.mark(relay)
 
     # ---- the table
@@ -162,7 +165,10 @@ class TcpRelays:
     def _add(self, key: Key, core: TcpConnection) -> TcpRelay:
         guest, _, address, _ = key
         path = path_between(self.stack.addresses.mac, address, guest, tcp.PROTOCOL)
+        is_first = not self._relays
         relay = self._relays[key] = TcpRelay(self, key, core, path)
+        if is_first:
+            self._keep_alive.begin()
         return relay
 
     def _has_room(self) -> bool:

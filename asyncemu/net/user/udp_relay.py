@@ -214,6 +214,10 @@ class UdpRelay:
             del self.callers[next(iter(self.callers))]
         self.callers[key] = caller
 
+    def forget_callers(self, door: object) -> None:
+        """A hostfwd is closed: the guest's answers to those who came through it go nowhere."""
+        self.callers = {key: caller for key, caller in self.callers.items() if caller.through is not door}
+
     def close(self) -> None:
         """Close all sockets."""
         for flow in list(self._flows.values()):

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import errno
 import socket
-import struct
 from typing import TYPE_CHECKING, Final
 
 from asyncemu.memory.buffers import Buffers
 from asyncemu.net.frame import PLAIN, Filled, Frame, VnetHeader
-from asyncemu.net.packets import checksum, icmp, icmpv6, ipv4, ipv6, udp
+from asyncemu.net.packets import checksum, ipv4, ipv6, udp
+from asyncemu.net.user import error_queue
 from asyncemu.net.user.addresses import text_of
+from asyncemu.net.user.error_queue import UNREACHABLE, PacketError
 from asyncemu.net.user.packet import Packet
 from asyncemu.net.user.paths import MTU, Path, path_between
 
@@ -33,18 +34,6 @@ _CAPACITY: Final = 14 + MTU
 # Where the part of a datagram goes that does not fit a frame; copied before anything else is received.
 _overflow: Final = memoryview(bytearray(65536))
 
-# linux/in.h, linux/in6.h, linux/errqueue.h: errno, origin, type, code.
-_IP_RECVERR: Final = 11
-_IPV6_RECVERR: Final = 25
-_EXTENDED_ERROR: Final = struct.Struct("=IBBB")
-_ORIGIN_LOCAL: Final = 1
-
-_UNREACHABLE: Final = {
-    errno.ECONNREFUSED: (icmp.PORT_UNREACHABLE, icmpv6.PORT_UNREACHABLE),
-    errno.EHOSTUNREACH: (icmp.HOST_UNREACHABLE, icmpv6.ADDRESS_UNREACHABLE),
-    errno.ENETUNREACH: (icmp.NET_UNREACHABLE, icmpv6.NO_ROUTE),
-}
-
 
 class UdpSocket:
     """Home: the stack's. Subclasses say what a sender is called within the guest's network."""
@@ -58,12 +47,10 @@ class UdpSocket:
         self._heads: dict[tuple[tuple[bytes, int], int], tuple[bytes, bytes, Filled]] = {}
         self._is_empty = False
         self._reading = False
+        # uvloop stops watching a socket when there is an error (EPOLLERR), without a word.
+        self._erred = False
         self.is_closed = False
-        family = sock.family
-        if family == socket.AF_INET:
-            sock.setsockopt(socket.IPPROTO_IP, _IP_RECVERR, 1)
-        else:
-            sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVERR, 1)
+        error_queue.enable(sock)
         self._watch(True)
 
     def called(self, address: tuple[str, int]) -> tuple[bytes, int] | None:
@@ -77,7 +64,7 @@ class UdpSocket:
         except BlockingIOError:
             self.stack.drop("UDP that the host had no room for")
         except OSError as error:
-            if error.errno not in _UNREACHABLE or not self._read_errors():
+            if error.errno not in UNREACHABLE or not self._read_errors():
                 return error.errno or errno.EIO
             # That was about an earlier one.
             try:
@@ -103,7 +90,12 @@ class UdpSocket:
     def on_readable(self) -> None:
         """Datagrams have arrived, or errors."""
         self.stack.now = self.stack.clock.now()
-        if not self._receive():
+        has_room = self._receive()
+        if self._erred:
+            self._erred = False
+            self._watch(False)
+            self._watch(True)
+        if not has_room:
             self._watch(False)
             self.stack.output.wait(self)
 
@@ -134,6 +126,7 @@ class UdpSocket:
             self._is_empty = True
             return None
         except OSError:
+            self._erred = True
             self._read_errors()
             return None
         caller = self.called(address)
@@ -201,25 +194,18 @@ class UdpSocket:
     def _read_errors(self) -> bool:
         """Tell the guest what became of datagrams that the host sent for it; false when nothing was to be told."""
         found = False
-        for _ in range(READS):
-            try:
-                data, ancillary, _, address = self.sock.recvmsg(64, 512, socket.MSG_ERRQUEUE)
-            except OSError:
-                return found
-            found = True
-            for level, kind, value in ancillary:
-                if (level, kind) in ((socket.IPPROTO_IP, _IP_RECVERR), (socket.IPPROTO_IPV6, _IPV6_RECVERR)):
-                    number, origin, _, _ = _EXTENDED_ERROR.unpack_from(value)
-                    if number in _UNREACHABLE and origin != _ORIGIN_LOCAL:
-                        self._tell(number, address[:2], data)
+        for error in error_queue.read_errors(self.sock):
+            found = self._erred = True
+            if error is not None:
+                self._tell(error)
         return found
 
-    def _tell(self, number: int, address: tuple[str, int], data: bytes) -> None:
-        called = self.called(address)
+    def _tell(self, error: PacketError) -> None:
+        called = self.called(error.address)
         if called is None:
             return
         destination, port = called
-        datagram = udp.pack(self.guest, destination, self.port, port, data)
+        datagram = udp.pack(self.guest, destination, self.port, port, error.data)
         packet: Packet
         if len(self.guest) == 4:
             quoted = ipv4.Header(self.guest, destination, udp.PROTOCOL).pack(len(datagram)) + datagram
@@ -227,7 +213,7 @@ class UdpSocket:
         else:
             quoted = ipv6.Header(self.guest, destination, udp.PROTOCOL).pack(len(datagram)) + datagram
             packet = Packet(ipv6.parse(quoted), quoted, Frame.of(quoted), b"", 0, True)
-        self.stack.unreachable(packet, *_UNREACHABLE[number])
+        self.stack.unreachable(packet, *UNREACHABLE[error.number])
 
     def _watch(self, reading: bool) -> None:
         if reading is not self._reading:

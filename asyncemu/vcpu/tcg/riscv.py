@@ -28,6 +28,7 @@ from asyncemu.vcpu.cpu import Exit
 from asyncemu.vcpu.sbi import Sbi
 from asyncemu.vcpu.tcg.engine import Engine
 from asyncemu.vcpu.tcg.exact_stop import StopMethod, best_method
+from asyncemu.vcpu.tcg.registers import read_registers
 from asyncemu.vcpu.tcg.traps import Traps
 from asyncemu.vcpu.tcg.unicorn_library import Registers, read_instruction
 
@@ -172,6 +173,10 @@ class RiscvCpu:
         self.traps = Traps(self, self.engine)
         self._set_first_registers()
         self.clock_changed()
+
+    def registers(self) -> dict[str, int]:
+        """See GuestCpu."""
+        return read_registers(self)
 
     def statistics(self) -> dict[str, int]:
         """See GuestCpu."""

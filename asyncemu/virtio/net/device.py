@@ -13,8 +13,10 @@ from asyncemu.errors import AsyncemuError, GuestError
 from asyncemu.loop import AioContext, any_thread, home
 from asyncemu.net import Frame, NetBackend, connect, disconnect
 from asyncemu.net.announce import announcement
-from asyncemu.net.mac import parse_mac
+from asyncemu.net.events import NicRxFilterChanged
+from asyncemu.net.mac import format_mac, parse_mac
 from asyncemu.net.packets.errors import Malformed
+from asyncemu.net.rx_filter_info import RxFilterInfo
 from asyncemu.virtio.chain import Chain
 from asyncemu.virtio.device import VirtioDevice
 from asyncemu.virtio.net import control, features
@@ -47,6 +49,8 @@ class VirtioNet(VirtioDevice[NetOptions], name="virtio-net", device_id=1):
         #: Queue pairs that the driver uses, and what it takes unfinished.
         self._pairs_in_use = 1
         self._offloads = 0
+        #: Has somebody asked what is let in since it was told that this has changed? QEMU: rxfilter_notify_enabled.
+        self._tells_filter = True
         #: Is the cable plugged in here? The port of a pair that is not in use has none.
         self._link_up = True
 
@@ -191,6 +195,20 @@ class VirtioNet(VirtioDevice[NetOptions], name="virtio-net", device_id=1):
         self.filter = filter
         for pair in self.pairs:
             pair.receiver.filter = filter
+        if self._tells_filter:
+            self._tells_filter = False
+            self.environment.platform.emit(NicRxFilterChanged(name=self.id, path=f"/machine/peripheral/{self.id}"))
+
+    @home
+    def rx_filter(self) -> RxFilterInfo:
+        """What is let in; the next change is told. QEMU: query-rx-filter."""
+        self._tells_filter = True
+        return self.filter.info(self.id)
+
+    @any_thread
+    def summary(self) -> str:
+        """What it is, in a line. QEMU: info network."""
+        return f"nic,model=virtio-net-device,macaddr={format_mac(self.filter.mac)}"
 
     async def _use_pairs(self, count: int) -> None:
         self._pairs_in_use = count

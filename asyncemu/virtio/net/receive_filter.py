@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from asyncemu.net.frame import ETHERNET_HEADER
+from asyncemu.net.mac import format_mac
+from asyncemu.net.rx_filter_info import RxFilterInfo, RxState
 
 #: Addresses of both tables together; with more in one of them, all of its kind are let in. QEMU: MAC_TABLE_ENTRIES.
 MAX_ADDRESSES: Final = 64
@@ -65,6 +67,25 @@ class ReceiveFilter:
             return False
         return self.all_multicast or self.multicast_overflow or destination in self.multicast
 
+    def info(self, name: str) -> RxFilterInfo:
+        """The same for people, of the card ``name``. QEMU: virtio_net_query_rxfilter."""
+        vlans = -1 if self.vlans is None else self.vlans
+        return RxFilterInfo(
+            name=name,
+            promiscuous=self.promiscuous,
+            multicast=_state(self.no_multicast, self.all_multicast),
+            unicast=_state(self.no_unicast, self.all_unicast),
+            vlan=_state(not vlans, self.vlans is None),
+            broadcast_allowed=not self.no_broadcast,
+            multicast_overflow=self.multicast_overflow,
+            unicast_overflow=self.unicast_overflow,
+            main_mac=format_mac(self.mac),
+            # From the last one down, as QEMU lists them.
+            vlan_table=[vlan for vlan in reversed(range(MAX_VLAN)) if vlans >> vlan & 1],
+            unicast_table=[format_mac(each) for each in sorted(self.unicast)],
+            multicast_table=[format_mac(each) for each in sorted(self.multicast)],
+        )
+
     def with_mode(self, field: str, on: bool) -> ReceiveFilter:
         """The same with one of the modes turned on or off: 5.1.6.5.1."""
         change: dict[str, Any] = {field: on}
@@ -87,3 +108,7 @@ class ReceiveFilter:
         """The same with or without one VLAN: 5.1.6.5.3."""
         vlans = self.vlans or 0
         return replace(self, vlans=vlans | 1 << vlan if wanted else vlans & ~(1 << vlan))
+
+
+def _state(none: bool, all: bool) -> RxState:
+    return "none" if none else "all" if all else "normal"

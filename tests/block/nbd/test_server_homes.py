@@ -17,9 +17,9 @@ from tests.iothreads import iothreads as iothreads
 
 
 async def test_export_in_an_iothread_is_served_there(
-    graph: BlockGraph, context: AioContext, iothreads: list[IOThread], tmp_path: Path
+    iothreads: list[IOThread], graph: BlockGraph, context: AioContext, tmp_path: Path
 ) -> None:
-    home = iothreads[0].context
+    home = iothreads[0].aio_context
     node = await graph.add_table({**MEMORY_DISK, "node-name": "node"}, "blockdev")
     await move_nodes(node, home)
     backend = export_backend("disk", home, writable=True)

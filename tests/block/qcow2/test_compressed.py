@@ -3,8 +3,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
+import os
 import random
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -126,13 +130,46 @@ async def test_compressed_write_over_data_is_refused(graph: BlockGraph, tmp_path
     assert qemu_says_clean(path)
 
 
-async def test_compressed_write_over_a_compressed_cluster_frees_it(graph: BlockGraph, tmp_path: Path) -> None:
-    path = await create(graph, tmp_path / "image", SIZE)
-    async with opened(graph, path) as node:
-        for value in (b"a", b"b", b"c"):
-            await write(node, 0, value * CLUSTER, WRITE_COMPRESSED)
+async def prepare(path: Path, *commands: str) -> None:
+    """Have qemu-io do this with the image."""
+    arguments = [argument for command in commands for argument in ("-c", command)]
+    await asyncio.to_thread(subprocess.run, ["qemu-io", *arguments, str(path)], check=True, capture_output=True)
 
-    assert qemu_reads(path)[:CLUSTER] == b"c" * CLUSTER
+
+@pytest.mark.parametrize(
+    "commands",
+    [
+        ("write -c -P 1 0 64k",),
+        ("write -P 1 0 64k",),
+        ("write -P 1 0 64k", "write -z 0 64k"),
+        ("write -z 0 64k",),
+        ("write -P 1 0 64k", "write -zu 0 64k"),
+        ("write -c -P 1 0 64k", "discard 0 64k"),
+        ("read 0 64k",),
+    ],
+    ids=["compressed", "data", "zeroes with storage", "zeroes", "zeroes without storage", "discarded", "nothing"],
+)
+async def test_compressed_write_over_what_is_there_is_taken_or_refused_as_by_qemu(
+    commands: tuple[str, ...], graph: BlockGraph, tmp_path: Path
+) -> None:
+    path = await create(graph, tmp_path / "image", SIZE)
+    await prepare(path, *commands)
+    theirs = path.with_name("theirs")
+    await asyncio.to_thread(shutil.copy, path, theirs)
+    command = ["qemu-io", "-c", "write -c -P 2 0 64k", str(theirs)]
+    done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, check=False)
+
+    async with opened(graph, path) as node:
+        try:
+            await write(node, 0, b"\2" * CLUSTER, WRITE_COMPRESSED)
+        except BlockError as error:
+            found = os.strerror(error.errno)
+        else:
+            found = ""
+
+    assert ("write failed" in done.stdout + done.stderr) == bool(found), done
+    assert found in done.stdout + done.stderr
+    assert qemu_reads(path) == qemu_reads(theirs)
     assert qemu_says_clean(path)
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from asyncemu.block import BlockGraph
 from asyncemu.errors import BlockError
+from tests.block.control.devices import Notes
 from tests.block.qcow2.conftest import (
     create,
     header_field,
@@ -158,10 +159,15 @@ async def test_write_over_metadata_that_is_not_counted_is_prevented(
 ) -> None:
     set_refcount(path, cluster, 0)
     tables = path.read_bytes()[: 5 * CLUSTER]
+    notes = Notes()
+    graph.observer = notes
     async with opened(graph, path) as node:
         with pytest.raises(BlockError, match=f"Preventing invalid write on metadata .overlaps with {word}"):
             await write(node, 2 * CLUSTER, pattern(CLUSTER))
 
+    problem = f"Preventing invalid write on metadata (overlaps with {word})"
+    told = {"node": node.name, "problem": problem, "offset": cluster * CLUSTER, "size": CLUSTER, "fatal": True}
+    assert notes.calls == [("image_corrupted", told)]
     assert caplog.messages[0].startswith("qcow2: Marking image as corrupt: Preventing invalid write on metadata")
     after = bytearray(path.read_bytes()[: 5 * CLUSTER])
     after[72:80] = tables[72:80]

@@ -30,7 +30,7 @@ async def test_image_moves_with_what_it_has_cached(
 ) -> None:
     path = await create(graph, tmp_path / "image", SIZE)
     node = await open_image(graph, path)
-    there = iothreads[0].context
+    there = iothreads[0].aio_context
     data = pattern(200_000)
     compressible = b"c" * 65536
     await write(node, 0, data)

@@ -17,7 +17,6 @@ from asyncemu.errors import BlockError, ConfigError, ProtocolError
     [
         (ToolError("one", "two"), "one\ntwo"),
         (ConfigError("file.filename", "Could not open 'x'", "create it"), "Could not open 'x'"),
-        (ConfigError("image", "no block node is named 'x'"), "Cannot find device='x' nor node-name='x'"),
         (BlockError("#block001", errno.EIO, "read of 512 bytes at 0"), "Input/output error"),
         (OSError(errno.ENOSPC, "full"), "No space left on device"),
         (ProtocolError("nbd", 0, "bad magic"), "bad magic"),

@@ -102,3 +102,48 @@ def test_traceback_of_an_error_is_whole() -> None:
     lines = run(code).splitlines()
     assert lines[:2] == ["said", "Traceback (most recent call last):"]
     assert lines[-1] == "ZeroDivisionError: division by zero"
+
+
+def test_logging_waits_until_something_is_logged() -> None:
+    code = (
+        "asyncio.new_event_loop().close()\n"
+        "from asyncio.log import logger\n"
+        "before = 'string' in sys.modules\n"
+        "logger.warning('told')\n"
+        "import logging\n"
+        "print(before, 'string' in sys.modules, type(logging.getLogger('asyncio')).__name__, logger.name)"
+    )
+    assert run(code) == "False True Logger asyncio"
+
+
+def test_logger_of_before_obeys_levels_that_are_set_later() -> None:
+    code = (
+        "from asyncio.log import logger\n"
+        "logger.debug('nobody hears it')\n"
+        "import logging\n"
+        "logging.basicConfig(level=logging.DEBUG, stream=sys.stdout)\n"
+        "logger.debug('told')"
+    )
+    assert run(code) == "DEBUG:asyncio:told"
+
+
+def test_futures_of_threads_are_found() -> None:
+    code = (
+        "import concurrent.futures\n"
+        "from concurrent.futures.thread import ThreadPoolExecutor\n"
+        "with concurrent.futures.ThreadPoolExecutor(1) as pool:\n"
+        "    print(pool.submit(pow, 2, 3).result(), ThreadPoolExecutor is concurrent.futures.ThreadPoolExecutor)\n"
+        "print(asyncio.FIRST_COMPLETED is concurrent.futures.FIRST_COMPLETED)"
+    )
+    assert run(code).splitlines() == ["8 True", "True"]
+
+
+def test_when_run_calls_once_when_the_code_has_been_run() -> None:
+    code = (
+        "from asyncemu.cli.tools.late_modules import when_run\n"
+        "when_run('logging', lambda: print('run'))\n"
+        "print('before')\n"
+        "import logging; logging.INFO; logging.ERROR\n"
+        "when_run('logging', lambda: print('at once'))"
+    )
+    assert run(code).splitlines() == ["before", "run", "at once"]

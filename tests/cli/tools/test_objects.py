@@ -51,6 +51,11 @@ def test_object_is_taken_or_refused_as_by_qemu_img(text: str, tmp_path: Path) ->
     assert ours == theirs.stderr
 
 
+def test_object_with_a_pre_shared_key_is_refused_in_one_line() -> None:
+    with pytest.raises(ToolError, match=r"^tls-creds-psk is not supported: use tls-creds-x509$"):
+        UserObjects().add("tls-creds-psk,id=t,dir=/tmp,endpoint=server")
+
+
 def test_second_object_of_a_name_is_refused() -> None:
     objects = UserObjects()
     objects.add("secret,id=a,data=x")

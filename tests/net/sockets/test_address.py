@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asyncemu.net.sockets import address as addresses
-from asyncemu.net.sockets.address import AddressOptions, Descriptor, Inet, Unix, parse_host_port
+from asyncemu.net.sockets.address import AddressOptions, Descriptor, Unix, parse_host_port
+from asyncemu.socket_address import Inet
 
 
 @given(st.text(max_size=30))

@@ -15,6 +15,7 @@ import uvloop
 from asyncemu.loop import AioContext, Clocks
 from asyncemu.net import connect
 from asyncemu.net.tap import Tap, TapOptions
+from asyncemu.net.tap.bridge import Bridge, BridgeOptions
 from asyncemu.testing.memory_wire import Wire
 from tests.net.tcp.kernel_wire import in_own_network
 
@@ -30,6 +31,7 @@ class Host:
     def __init__(self, context: AioContext) -> None:
         self.context = context
         self.netdevs: list[Tap] = []
+        self.bridges: list[Bridge] = []
         self.sockets: list[socket.socket] = []
 
     async def tap(self, **options: Any) -> Wire:
@@ -43,6 +45,15 @@ class Host:
         await netdev.open()
         self.netdevs.append(netdev)
         return wires[0]
+
+    async def bridge(self, **options: Any) -> tuple[Wire, Bridge]:
+        """The guest's end of a netdev ``bridge`` that is open, and that."""
+        netdev = Bridge(BridgeOptions.model_validate(options), f"net{len(self.bridges)}", self.context, Clocks())
+        wire = Wire(self.context)
+        connect(wire, netdev)
+        await netdev.open()
+        self.bridges.append(netdev)
+        return wire, netdev
 
     def ip(self, command: str) -> str:
         """The output of ``ip``."""
@@ -69,7 +80,7 @@ def in_namespace() -> Callable[[Body], None]:
             try:
                 await body(host)
             finally:
-                for netdev in host.netdevs:
+                for netdev in (*host.netdevs, *host.bridges):
                     await netdev.close()
                 for each in host.sockets:
                     each.close()

@@ -252,6 +252,39 @@ def test_window_is_scaled() -> None:
     assert lab.sent[-1][0].window == (1 << 20) >> 5
 
 
+def test_window_that_the_syn_could_not_tell_first_data_draws_no_ack_at_once() -> None:
+    lab = Lab(PLAIN._replace(window_scaling=True, receive_buffer=1 << 18))
+    lab.accept(window_scale=2)
+    lab.connection.establish()
+    lab.transmit()
+    lab.arrives(1, 1)
+
+    at_once = lab.arrives(1, 1, ACK, b"request")
+    later = lab.wait(10 * MS)
+
+    assert at_once == []
+    assert later == [(1, 8, ACK, b"")]
+    assert lab.sent[-1][0].window == (1 << 18) >> 3
+
+
+def test_window_that_opens_a_peer_that_has_room_is_not_told() -> None:
+    lab = established(60_000)
+    lab.takes = False
+    lab.arrives(1, 1, ACK, bytes(20_000))
+    lab.takes = True
+
+    assert lab.read() == []
+
+
+def test_window_that_opens_a_peer_that_is_short_of_room_is_told() -> None:
+    lab = established(60_000)
+    lab.takes = False
+    lab.arrives(1, 1, ACK, bytes(40_000))
+    lab.takes = True
+
+    assert lab.read() == [(1, 40_001, ACK, b"")]
+
+
 # ---- ACKs: RFC 1122, 4.2.3.2; RFC 5681, 4.2
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -31,7 +31,12 @@ class Network:
     """``time`` is None where time is the kernel's."""
 
     def __init__(
-        self, context: AioContext, time: FakeClock | None, options: dict[str, Any], client: dict[str, Any]
+        self,
+        context: AioContext,
+        time: FakeClock | None,
+        options: dict[str, Any],
+        client: dict[str, Any],
+        chardevs: Sequence[Any] = (),
     ) -> None:
         self.context = context
         self.time = time
@@ -39,6 +44,8 @@ class Network:
         clocks.run_virtual(True)
         self.clocks = clocks
         self.netdev = UserNetdev(UserOptions.model_validate(options), "net0", context, clocks)
+        for chardev in chardevs:
+            self.netdev.refer("chardev", chardev.id, chardev)
         self.client = NetClient(context, clocks.virtual, **client)
         connect(self.client, self.netdev)
 
@@ -58,13 +65,14 @@ async def network(
     time: FakeClock | None = None,
     client: dict[str, Any] | None = None,
     guard: float = GUARD,
+    chardevs: Sequence[Any] = (),
     **options: Any,
 ) -> AsyncIterator[Network]:
     """An open network within; keys of the options as in Python. What is raised in callbacks fails the test."""
     loop = asyncio.get_running_loop()
     problems: list[dict[str, Any]] = []
     loop.set_exception_handler(lambda _, problem: problems.append(problem))
-    made = Network(context, time, options, client or {})
+    made = Network(context, time, options, client or {}, chardevs)
     try:
         async with asyncio.timeout(guard):
             await made.netdev.open()

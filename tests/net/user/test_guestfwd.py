@@ -143,7 +143,7 @@ async def test_python_function_that_is_none_is_an_error_of_one_line(
     with pytest.raises(ConfigError) as caught:
         await made.netdev.open()
 
-    assert str(caught.value) == "net0: guestfwd[0]: " + problem.format(file=file)
+    assert str(caught.value) == "net0.guestfwd[0]: " + problem.format(file=file)
 
 
 async def test_other_ports_of_its_address_are_refused(context: AioContext) -> None:

@@ -132,7 +132,7 @@ async def test_port_that_is_taken_is_an_error_of_one_line(context: AioContext) -
         port = sock.getsockname()[1]
 
         with pytest.raises(NetError) as caught:
-            net.netdev.add_hostfwd(parse_hostfwd(f"tcp:127.0.0.1:{port}-:22"))
+            net.netdev.open_door(parse_hostfwd(f"tcp:127.0.0.1:{port}-:22"))
 
         assert str(caught.value) == f"net0: hostfwd tcp:127.0.0.1:{port}: Address already in use"
 

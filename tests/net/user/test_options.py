@@ -49,7 +49,7 @@ def checked(**keys: Any) -> UserOptions:
         (
             {"guestfwd": ["tcp:10.0.2.100:80-exec:cat"]},
             "netdev[0].guestfwd[0]: 'tcp:10.0.2.100:80-exec:cat' is not a forward;"
-            " write tcp:10.0.2.100:80-cmd:PROGRAM, or -tcp:, -unix:, -python:",
+            " write tcp:10.0.2.100:80-cmd:PROGRAM, or -tcp:, -unix:, -chardev:, -python:",
         ),
         (
             {"guestfwd": ["tcp:10.0.2.100:80-python:serve.py"]},

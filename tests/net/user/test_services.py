@@ -201,7 +201,7 @@ async def test_tftp_folder_that_is_not_there_is_an_error_of_one_line(context: Ai
     with pytest.raises(ConfigError) as caught:
         await made.netdev.open()
 
-    assert str(caught.value) == f"net0: tftp: {tmp_path}/none: no such folder"
+    assert str(caught.value) == f"net0.tftp: {tmp_path}/none: no such folder"
 
 
 async def test_tftp_without_a_folder_is_unreachable(context: AioContext) -> None:

@@ -76,6 +76,21 @@ async def test_nobody_listens_is_port_unreachable(context: AioContext) -> None:
         )
 
 
+async def test_socket_goes_on_behind_errors(context: AioContext) -> None:
+    async with udp_server(reverse) as (_, port), network(context) as net:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            probe.bind(("127.0.0.1", 0))
+            nobody = probe.getsockname()[1]
+        udp = net.client.udp()
+        for count in (1, 2):
+            udp.send(HOST, nobody, b"x")
+            await net.client.wait(lambda count=count: len(net.client.errors) == count)  # type: ignore[misc]
+
+        udp.send(HOST, port, b"abc")
+
+        assert (await udp.receive()).payload == b"cba"
+
+
 async def test_stranger_is_not_let_in(context: AioContext) -> None:
     async with udp_server(reverse) as (_, port), network(context) as net:
         udp = net.client.udp()

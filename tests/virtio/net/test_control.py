@@ -10,7 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from asyncemu.net.events import NicRxFilterChanged
 from asyncemu.net.packets.errors import Malformed
+from asyncemu.net.rx_filter_info import RxFilterInfo
+from asyncemu.testing import DeviceBench
 from asyncemu.testing.memory_wire import Offloads
 from asyncemu.virtio.defs import F_VERSION_1
 from asyncemu.virtio.net import control, features
@@ -177,6 +180,50 @@ async def test_vlans_all_are_let_in_where_the_driver_knows_none(make_card: MakeC
     tagged = to(MAC, b"\x81\x00\x00\x05")
 
     assert await received(card, tagged) == [tagged]
+
+
+async def test_what_is_let_in_is_told_as_qemu_tells_it(card: Card) -> None:
+    await card.command(0, 0, b"\0")
+    await card.command(0, 3, b"\1")
+    await card.command(0, 2, b"\1")
+    await card.command(0, 5, b"\1")
+    await card.command(1, 0, table(OTHER, MAC) + table(*(bytes([1, 0, 0, 0, 0, last]) for last in range(64))))
+    await card.command(2, 0, b"\5\0")
+    await card.command(2, 0, b"\7\0")
+
+    assert card.device.rx_filter() == RxFilterInfo(
+        name=card.device.id,
+        promiscuous=False,
+        multicast="none",
+        unicast="all",
+        vlan="normal",
+        broadcast_allowed=False,
+        multicast_overflow=True,
+        unicast_overflow=False,
+        main_mac="52:54:00:12:34:56",
+        vlan_table=[7, 5],
+        unicast_table=["52:54:00:12:34:56", "52:54:00:99:99:99"],
+        multicast_table=[],
+    )
+
+
+async def test_no_vlan_let_in_is_none(card: Card) -> None:
+    info = card.device.rx_filter()
+
+    assert (info.vlan, info.vlan_table) == ("none", [])
+
+
+async def test_change_of_what_is_let_in_is_told_once_until_somebody_asks(bench: DeviceBench, card: Card) -> None:
+    counts = []
+    for asked in (False, False, True):
+        if asked:
+            card.device.rx_filter()
+        await card.command(0, 1, b"\1")
+        counts.append(len(bench.platform.events))
+
+    assert counts == [1, 1, 2]
+    id = card.device.id
+    assert bench.platform.events[0] == NicRxFilterChanged(name=id, path=f"/machine/peripheral/{id}")
 
 
 async def test_reset_takes_back_what_the_driver_has_set(card: Card) -> None:

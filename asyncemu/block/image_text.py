@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What ``img info`` and ``img snapshot -l`` print for people. QEMU: bdrv_image_info_dump, bdrv_snapshot_dump."""
+"""What people are shown of an image: ``img info``, ``img snapshot -l``, the monitor's ``info block -v``.
+
+QEMU: bdrv_image_info_dump, bdrv_snapshot_dump.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,8 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from asyncemu.cli.tools.qemu_json import in_order
-from asyncemu.cli.tools.sizes import human_size
+from asyncemu.block.naming.json_writer import in_qemus_order
+from asyncemu.size import human_size
 
 
 def image_text(info: Mapping[str, Any]) -> str:
@@ -71,7 +74,7 @@ def _actual_path(info: Mapping[str, Any]) -> str:
 def table_lines(table: Mapping[str, Any], level: int) -> list[str]:
     """The members of a table of QMP's, indented by ``level`` steps. QEMU: dump_qdict."""
     lines = []
-    for key, value in in_order(table):
+    for key, value in in_qemus_order(table):
         lines += _value_lines(key.replace("-", " "), value, level)
     return lines
 
