@@ -18,7 +18,9 @@ from asyncemu.spelling import toml_name
 class WireModel(BaseModel):
     """Base of arguments, results and events; unknown members are errors."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, alias_generator=toml_name, populate_by_name=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, alias_generator=toml_name, populate_by_name=True
+    )
 
     def to_wire(self) -> dict[str, Any]:
         """The JSON object: members by their names on the wire, without those that are absent."""
