@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""control: how soon a monitor answers, at rest and beside a guest that reads its disk as fast as it can."""
+"""control: how soon a monitor answers, at rest and beside a guest that reads its disk as fast as it can; how long a
+program waits for a command in the guest's shell; what tests of devices cost.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import uvloop
+
+import asyncemu
+from benchmarks import kit_tests
 from benchmarks.benchmark import Benchmark, Outcome, interleave
 from benchmarks.boot import TIMEOUT, USERSPACE
 from benchmarks.emulators import Guest, Qemu, vm_toml
@@ -24,6 +30,8 @@ from benchmarks.timing import percentile
 
 #: Commands of one sample at rest; a third of a second or so.
 COMMANDS: Final = 500
+#: Commands in the guest's shell, of one sample; a second or so.
+SHELL_COMMANDS: Final = 50
 #: Unmeasured ones before.
 WARM_UP: Final = 50
 #: A monitor's socket, in the directory that the emulator runs in.
@@ -95,6 +103,31 @@ class UnderLoad:
             return replies
 
 
+class InShell:
+    """Debian's shell, in this process: ``vm.run("true")``."""
+
+    def __init__(self, guest: Guest, scratch: Path) -> None:
+        self._path = scratch / "shell.toml"
+        self._path.write_text(vm_toml(guest))
+
+    def ours(self) -> Replies:
+        """From the call to its result. Nobody else has such a thing."""
+
+        async def times() -> list[float]:
+            found = []
+            async with asyncemu.Machine(self._path) as vm:
+                await vm.run("dmesg -n 1")
+                for _ in range(SHELL_COMMANDS):
+                    begin = time.perf_counter_ns()
+                    await vm.run("true")
+                    found.append((time.perf_counter_ns() - begin) / 1000)
+            return sorted(found)
+
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            sample = runner.run(times())
+        return Replies(percentile(sample, 0.5), percentile(sample, 0.99))
+
+
 def _runs(process: GuestProcess) -> bool:
     """Is the guest at it? Takes what it prints."""
     process.let_run(0.001)
@@ -142,8 +175,10 @@ def run(runs: int, note: Callable[[str], None]) -> Outcome:
         disk = scratch / "disk.img"
         shutil.copyfile(files.disk, disk)
         guest = Guest(files.image, files.initrd, disk, "console=ttyS0 session=blockbench-qd32")
+        shell = Guest(files.image, files.initrd, disk, "console=ttyS0 session=shell")
         peer = Qemu(scratch).version()
-        return Outcome(peer, _measure(runs, note, AtRest(scratch), UnderLoad(guest, scratch)))
+        beside_qemu = _measure(runs, note, AtRest(scratch), UnderLoad(guest, scratch))
+        return Outcome(peer, beside_qemu + _measure_alone(runs, note, InShell(shell, scratch)))
 
 
 def _measure(runs: int, note: Callable[[str], None], at_rest: AtRest, under_load: UnderLoad) -> tuple[Measurement, ...]:
@@ -168,4 +203,15 @@ def _measure(runs: int, note: Callable[[str], None], at_rest: AtRest, under_load
     )
 
 
-BENCHMARK: Final = Benchmark("control", "how soon a monitor answers, at rest and under a guest's disk I/O", run)
+def _measure_alone(runs: int, note: Callable[[str], None], in_shell: InShell) -> tuple[Measurement, ...]:
+    note(f"{runs} times {SHELL_COMMANDS} commands in a guest's shell")
+    commands = tuple(in_shell.ours().median for _ in range(runs))
+    note(f"{runs} times a thousand tests of devices")
+    tests = tuple(kit_tests.measure() for _ in range(runs))
+    return (
+        Measurement("a command in the guest's shell, median", "µs", commands, None, Goal(20_000, absolute=True)),
+        Measurement("1,000 tests of devices", "s", tests, None, Goal(kit_tests.GOAL_S, absolute=True)),
+    )
+
+
+BENCHMARK: Final = Benchmark("control", "how soon a monitor, a guest's shell and the kit's tests answer", run)

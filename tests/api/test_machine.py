@@ -139,7 +139,7 @@ async def test_machine_qmp_error_is_an_exception(tmp_path: Path) -> None:
 
 async def test_machine_hmp_line_is_answered_in_text(tmp_path: Path) -> None:
     async with asyncemu.Machine(echo_machine(tmp_path), paused=True) as vm:
-        assert await vm.hmp("info status") == "VM status: paused (prelaunch)\r\n"
+        assert await vm.hmp("info status") == "VM status: paused (prelaunch)\n"
 
 
 async def test_machine_qmp_socket_of_vm_toml_is_open(tmp_path: Path) -> None:

@@ -100,6 +100,12 @@ async def test_two_of_ours_share_unix_datagrams_and_their_files_go(open_dgram: O
     assert sorted(path.name for path in tmp_path.iterdir()) == ["2"]
 
 
+async def test_unix_socket_is_for_its_owner_only(open_dgram: Open, tmp_path: Path) -> None:
+    await open_dgram(local=unix(tmp_path / "1"), remote=unix(tmp_path / "2"))
+
+    assert (tmp_path / "1").stat().st_mode & 0o777 == 0o600
+
+
 async def test_descriptor_is_a_wire(open_dgram: Open) -> None:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     with ours, theirs:

@@ -95,6 +95,12 @@ async def test_unix_socket_is_a_wire_and_its_file_goes(open_stream: Open, tmp_pa
     assert not (tmp_path / "wire").exists()
 
 
+async def test_unix_socket_is_for_its_owner_only(open_stream: Open, tmp_path: Path) -> None:
+    await open_stream(addr={"type": "unix", "path": str(tmp_path / "wire")}, server=True)
+
+    assert (tmp_path / "wire").stat().st_mode & 0o777 == 0o600
+
+
 async def test_unix_socket_of_a_server_that_is_gone_is_replaced(open_stream: Open, tmp_path: Path) -> None:
     path = tmp_path / "wire"
     with socket.socket(socket.AF_UNIX) as stale:

@@ -38,10 +38,15 @@ class UnixAddress(NamedTuple):
 Address: TypeAlias = InetAddress | UnixAddress
 
 
-async def listen(address: Address, backlog: int, where: str = "server") -> list[socket.socket]:
-    """Sockets that listen there, one for each address of a host. A file in the way of a Unix socket goes."""
+async def listen(
+    address: Address, backlog: int, where: str = "server", *, private: bool = False
+) -> list[socket.socket]:
+    """Sockets that listen there, one for each address of a host. A file in the way of a Unix socket goes.
+
+    ``private``: a Unix socket is for its owner only; else the umask decides, as for qemu-nbd's.
+    """
     if isinstance(address, UnixAddress):
-        return [_listen_unix(address.path, backlog, where)]
+        return [_listen_unix(address.path, backlog, where, private)]
     listeners: list[socket.socket] = []
     failure: OSError | None = None
     for family, resolved in await _resolve(address, socket.AI_PASSIVE, where):
@@ -68,10 +73,13 @@ async def listen(address: Address, backlog: int, where: str = "server") -> list[
     return listeners
 
 
-def _listen_unix(path: str, backlog: int, where: str) -> socket.socket:
+def _listen_unix(path: str, backlog: int, where: str, private: bool) -> socket.socket:
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     listener.setblocking(False)
     try:
+        if private:
+            # Before bind: Linux makes the file with the socket's own mode, so it is never open to others.
+            os.fchmod(listener.fileno(), 0o600)
         try:
             os.unlink(path)  # noqa: PTH108  # pathlib takes a tool too long to import
         except FileNotFoundError:

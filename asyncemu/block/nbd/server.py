@@ -129,7 +129,7 @@ class NbdServer(HasHome):
     async def listen(self, address: Address) -> list[socket.socket]:
         """Take clients at ``address``, too; the sockets that listen there. ConfigError."""
         backlog = min(self.max_connections, socket.SOMAXCONN) if self.max_connections else socket.SOMAXCONN
-        listeners = await listen(address, backlog)
+        listeners = await listen(address, backlog, private=True)
         for listener in listeners:
             self.listen_on(listener)
         return listeners

@@ -53,7 +53,7 @@ _MODULES: Final[dict[str, tuple[str, ...]]] = {
     "capabilities": ("qmp_capabilities",),
     "descriptors": ("getfd", "closefd", "add-fd", "remove-fd", "query-fdsets"),
     "human": ("human-monitor-command",),
-    "introspection": ("query-commands", "query-qmp-schema"),
+    "introspection": ("query-commands", "query-events", "query-qmp-schema"),
     "about": ("query-version", "query-name", "query-uuid", "query-kvm"),
 }
 

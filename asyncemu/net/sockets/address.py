@@ -118,6 +118,8 @@ def _listen_unix(path: Path) -> socket.socket:
     try:
         listener.setblocking(False)
         remove_stale(path)
+        # Before bind: Linux makes the file with the socket's own mode. It is for its owner only.
+        os.fchmod(listener.fileno(), 0o600)
         listener.bind(socket_name(path))
         listener.listen(BACKLOG)
     except OSError:

@@ -142,6 +142,8 @@ class DatagramEnd:
         try:
             made.setblocking(False)
             remove_stale(local.path)
+            # Before bind: Linux makes the file with the socket's own mode. It is for its owner only.
+            os.fchmod(made.fileno(), 0o600)
             made.bind(socket_name(local.path))
             self._socket_file = (local.path, local.path.stat())
             return made, socket_name(self.remote.path)

@@ -127,6 +127,8 @@ def _listen(forward: HostForward) -> socket.socket:
             path = Path(forward.path)
             if _is_stale(path):
                 path.unlink()
+            # Before bind: Linux makes the file with the socket's own mode. It is for its owner only.
+            os.fchmod(sock.fileno(), 0o600)
             sock.bind(forward.path)
             sock.listen(BACKLOG)
         except OSError:

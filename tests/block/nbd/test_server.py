@@ -348,6 +348,12 @@ async def test_client_that_leaves_with_requests_in_flight_lets_them_end(serve: S
     assert served.disk().data[:3] == b"abc"
 
 
+async def test_unix_socket_is_for_its_owner_only(serve: Serve) -> None:
+    served = await serve()
+
+    assert served.path.stat().st_mode & 0o777 == 0o600
+
+
 async def test_bug_in_a_request_ends_the_connection(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     served = await serve()
     peer = await served.peer()
@@ -357,7 +363,8 @@ async def test_bug_in_a_request_ends_the_connection(serve: Serve, monkeypatch: p
     async def broken(*arguments: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(served.disk(), "preadv", broken)
+    # Not the driver's, which would be its author's: EIO, and the connection stays.
+    monkeypatch.setattr(served.exports[0].backend, "preadv", broken)
     await peer.send(request(READ, 0, 512))
     assert await peer.ended()
     await until(lambda: served.left == [True])

@@ -108,6 +108,11 @@ async def test_unix_caller_reaches_guest(context: AioContext, tmp_path: Path) ->
     assert not path.exists()
 
 
+async def test_unix_socket_is_for_its_owner_only(context: AioContext, tmp_path: Path) -> None:
+    async with network(context, hostfwd=[f"unix:{tmp_path / 'guest.sock'}-:80"]):
+        assert (tmp_path / "guest.sock").stat().st_mode & 0o777 == 0o600
+
+
 async def test_ipv6_caller_reaches_guests_ipv6_address(context: AioContext) -> None:
     async with network(context, hostfwd=["tcp:[::1]:0-[fec0::5054:ff:fe12:3456]:80"]) as net:
         accepted = net.client.listen(80)
