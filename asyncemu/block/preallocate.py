@@ -148,7 +148,7 @@ class PreallocateDriver(FilterDriver[PreallocateOptions], name="preallocate"):
 
     async def truncate(self, size: int, *, exact: bool, preallocation: Preallocation, zero: bool) -> int:
         """What the parents ask to be provided may be there already."""
-        if self._data_end is not None and size > self._data_end:
+        if self._data_end is not None and size >= self._data_end:
             if preallocation == "falloc" and size <= self.file.size:
                 self._data_end = size
                 return size

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import uvloop
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import asyncemu.testing.memory_disk  # noqa: F401  # makes the driver "memory" known
@@ -288,6 +288,7 @@ async def apply(backend: BlockBackend, model: bytearray, number: int, what: str,
 
 
 @settings(max_examples=30, deadline=None)
+@example(steps=[("write", 0, 1), ("falloc", 1, 1)])
 @given(steps=steps)
 def test_any_requests_leave_what_they_would_without(steps: list[tuple[str, int, int]]) -> None:
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -121,8 +121,8 @@ PLUGIN_FAULTS = {
     ),
     "no plug-in": ("class Null: ...", "device[0].plugin: {file} has no plug-in class 'Null'"),
     "no such class": ("", "device[0].plugin: {file} has no plug-in class 'Null'"),
-    "syntax": ("class", "device[0].plugin: {file}: SyntaxError: invalid syntax ({name}, line 1)"),
-    "exception": ("1/0", "device[0].plugin: {file}: ZeroDivisionError: division by zero"),
+    "syntax": ("class", "device[0].plugin: SyntaxError: invalid syntax, at {file}:1"),
+    "exception": ("1/0", "device[0].plugin: ZeroDivisionError: division by zero, at {file}:1"),
 }
 
 
