@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Shell: commands run by a shell at the other end of a console, each with its output and exit status.
 
-A line with the command between two marks goes to the shell: ``echo MARK; command eval 'COMMAND'; echo MARK $?``
-(``command``: or an error in its syntax would end the line). The terminal echoes it, so each mark is written in two
-halves with an empty quotation between, which the shell joins: only what the shell has written has the whole mark. What
-the command wrote is what lies between the marks, and whatever else writes to the console meanwhile (the kernel;
-``dmesg -n 1`` keeps it quiet).
+When the shell has printed its prompt, it is told to obey lines without a prompt, an editor or an echo (``_LOOP``), as
+each character that it says about a line costs the guest's UART and a round through its kernel. A line ``@7 COMMAND``
+makes it print ``@7+``, what the command prints, and ``@7- STATUS``. What lies between the marks is the result, with
+whatever else writes to the console meanwhile (the kernel; ``dmesg -n 1`` keeps it quiet). Other lines (of
+``console.send_line``) are plain commands. ``release`` gives the prompt back.
 """
 
 from __future__ import annotations
@@ -23,8 +23,17 @@ from asyncemu.errors import AsyncemuError
 #: terminal (ECMA-48, 5.4): busybox asks it for the cursor's place.
 PROMPT: Final = re.compile(r"[#$] (?:\x1b\[[0-?]*[@-~])*\Z")
 
-#: Bytes of a line to the shell: busybox edits lines up to 1023, and it is the shortest of those that guests have.
-MAX_LINE: Final = 1000
+#: Bytes of a line: a terminal's are 4095 long at most (Linux: N_TTY_BUF_SIZE), with the newline.
+MAX_LINE: Final = 4094
+
+#: ``command eval``: or an error in a command's syntax would end the loop (POSIX, 2.8.1). The first word that is printed
+#: is made of two halves, so that its echo is not taken for it.
+_LOOP: Final = (
+    'stty -echo;echo "@"ready;while IFS= read -r asyncemu;do case $asyncemu in '
+    '@*)echo "${asyncemu%% *}+";command eval "${asyncemu#* }";echo "${asyncemu%% *}- $?";;'
+    '*)eval "$asyncemu";;esac;done;stty echo'
+)
+_READY: Final = re.compile(r"@ready\r?\n")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,32 +68,51 @@ class Shell:
         self._count = 0
         self._turn = asyncio.Lock()
 
-    async def wait_ready(self, timeout: float | None = None) -> None:
-        """Until the shell's first prompt. Raises ConsoleTimeout, ConsoleEnded."""
-        if not self._ready:
-            await self._console.expect(self._prompt, timeout)
-            self._ready = True
-
     async def run(self, command: str, *, timeout: float | None = None, check: bool = True) -> CommandResult:
         """Run ``command``, which may have several lines; ``timeout`` in seconds is for the prompt, and for the command.
 
         Raises CommandFailed when it fails and ``check``; ValueError when it is longer than a terminal takes;
         ConsoleTimeout, ConsoleEnded.
         """
+        self._count += 1
+        mark = f"@{self._count}"
+        line = f"{mark} {_one_line(command)}"
+        if len(line.encode()) > MAX_LINE:
+            raise ValueError(f"the command has {len(command)} characters; put it into a file in the guest")
         async with self._turn:
-            await self.wait_ready(timeout)
-            self._count += 1
-            # Short: each character goes through the guest's UART, and back again as its echo.
-            mark = f"@{self._count}"
-            line = f"echo @''{self._count}+;command eval {shlex.quote(command)};echo @''{self._count}- $?"
-            if len(line.encode()) > MAX_LINE:
-                raise ValueError(f"the command has {len(command)} characters; put it into a file in the guest")
+            await self._get_ready(timeout)
             self._console.send_line(line)
-            await self._console.expect(re.compile(re.escape(mark) + r"\+\r?\n"), timeout)
-            ended = await self._console.expect(re.compile(r"(?s)\A(.*?)" + re.escape(mark) + r"- (\d+)\r?\n"), timeout)
-            # What comes next is the prompt, which the next command needs not wait for: the terminal keeps its line.
-            output = ended[1].replace("\r\n", "\n").rstrip("\n")
-            result = CommandResult(command, output, int(ended[2]))
+            await self._console.expect(re.compile(mark + r"\+\r?\n"), timeout)
+            ended = await self._console.expect(re.compile(rf"(?s)\A(.*?){mark}- (\d+)\r?\n"), timeout)
+        result = CommandResult(command, ended[1].replace("\r\n", "\n").rstrip("\n"), int(ended[2]))
         if check and result.status:
             raise CommandFailed(result)
         return result
+
+    async def release(self, timeout: float | None = None) -> None:
+        """Have the shell greet with its prompt and echo again, for a person, or for ``console.expect``.
+
+        Raises ConsoleTimeout, ConsoleEnded.
+        """
+        async with self._turn:
+            if self._ready:
+                self._ready = False
+                self._console.send_line("break")
+            await self._console.expect(self._prompt, timeout)
+            # It is still there for the next command.
+            self._console.send_line()
+
+    async def _get_ready(self, timeout: float | None) -> None:
+        if not self._ready:
+            await self._console.expect(self._prompt, timeout)
+            self._console.send_line(_LOOP)
+            await self._console.expect(_READY, timeout)
+            self._ready = True
+
+
+def _one_line(command: str) -> str:
+    if "\n" not in command:
+        return command
+    # printf's %b (POSIX, printf) makes the lines again.
+    quoted = shlex.quote(command.replace("\\", "\\\\").replace("\n", "\\n"))
+    return f"eval \"$(printf '%b' {quoted})\""

@@ -64,16 +64,46 @@ async def test_run_state_of_the_shell_stays(shell_console: Console) -> None:
 
 
 async def test_run_too_long_for_a_terminal_is_refused(shell_console: Console) -> None:
-    with pytest.raises(ValueError, match="the command has 1000 characters; put it into a file in the guest"):
-        await Shell(shell_console).run("x" * 1000)
+    with pytest.raises(ValueError, match="the command has 5000 characters; put it into a file in the guest"):
+        await Shell(shell_console).run("x" * 5000)
+
+
+async def test_run_as_long_as_a_terminal_takes_is_whole(shell_console: Console) -> None:
+    shell = Shell(shell_console)
+
+    result = await shell.run("echo " + "x" * 4000)
+
+    assert len(result.output) == 4000
 
 
 async def test_run_command_that_does_not_end_times_out(shell_console: Console) -> None:
     shell = Shell(shell_console)
-    await shell.wait_ready()
+    await shell.run("true")
 
     with pytest.raises(ConsoleTimeout):
         await shell.run("read forever", timeout=0)
+
+
+async def test_run_lines_of_the_console_are_commands_too(shell_console: Console) -> None:
+    shell = Shell(shell_console)
+    await shell.run("answer=42")
+
+    shell_console.send_line('echo "<$answer>"')
+
+    assert await shell_console.expect("<42>")
+    assert (await shell.run("echo on")).output == "on"
+
+
+async def test_release_gives_the_prompt_back_and_the_next_command_works(shell_console: Console) -> None:
+    shell = Shell(shell_console)
+    await shell.run("true")
+
+    await shell.release()
+    await shell_console.expect("$ ")
+    shell_console.send_line("echo '<'typed'>'")
+    await shell_console.expect("<typed>")
+
+    assert (await shell.run("echo on")).output == "on"
 
 
 @pytest.mark.parametrize("prompt", ["# ", "user@host:~$ ", "guest:/mnt# \x1b[6n"])
