@@ -33,9 +33,14 @@ _SECTOR: Final = 512
 
 async def blockdev_add(graph: BlockGraph, table: Mapping[str, object]) -> None:
     """A node that stays until ``blockdev_del``. ``table``: QMP's arguments."""
-    name = table.get("node-name")
     if "driver" not in table:
         raise ControlError("Parameter 'driver' is missing")
+    await drive_add(graph, table)
+
+
+async def drive_add(graph: BlockGraph, table: Mapping[str, object]) -> None:
+    """As ``blockdev_add``; without a driver, the image is looked at to tell which one it is."""
+    name = table.get("node-name")
     if name is None:
         raise ControlError("'node-name' must be specified for the root node")
     if not isinstance(name, str) or not re.fullmatch(IDENTITY, name):

@@ -241,6 +241,7 @@ async def test_help_is_in_the_same_words_where_commands_take_the_same(ask_qemu: 
     ours_alone = {line.split(" ")[0] + " " + line.split(" ")[1] for line in ours if line not in theirs}
 
     assert {name.removesuffix(" [-p]") for name in ours_alone} == {
+        "drive_add [-n]",
         "info mtree",
         "info trace-events",
         "netdev_add type,id=str[,prop=value][,...]",

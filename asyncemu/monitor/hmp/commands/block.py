@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Disks: resized, limited, removed, kept as they are now."""
+"""Disks: resized, limited, kept as they are now."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Annotated
 
 from asyncemu.monitor.errors import QmpError
 from asyncemu.monitor.hmp.arguments import BlockName, FileName, Flag, Number, Size, Text
-from asyncemu.monitor.hmp.scanner import LineFault
 from asyncemu.monitor.hmp.session import Session
 from asyncemu.monitor.hmp.table import hmp_command
 
@@ -44,14 +43,6 @@ async def block_set_io_throttle(
         "iops_wr": iops_wr,
     }
     await session.qmp("block_set_io_throttle", {"id": device, **limits})
-
-
-@hmp_command("drive_del", "device", "remove host block device")
-async def drive_del(session: Session, id: BlockName) -> None:
-    """QMP: blockdev-del."""
-    if id not in session.machine.block.nodes:
-        raise LineFault(f"Device '{id}' not found")
-    await session.say_refusal(session.qmp("blockdev-del", node_name=id))
 
 
 @hmp_command(

@@ -46,18 +46,6 @@ async def test_block_set_io_throttle_is_shown_by_info_block(disk: Session) -> No
     assert text.endswith(" group=vd\n")
 
 
-async def test_drive_del_removes_a_node_that_was_added(disk: Session, tmp_path: Path) -> None:
-    more = {"driver": "null-co", "node-name": "more", "size": MIB}
-    await disk.qmp("blockdev-add", more)
-
-    assert await disk.run("drive_del more") == ""
-    assert "more" not in disk.machine.block.nodes
-
-
-async def test_drive_del_of_a_disk_in_use_is_refused(disk: Session) -> None:
-    assert "in use" in await disk.run("drive_del d0")
-
-
 async def test_info_block_shows_a_read_only_node(disk: Session, tmp_path: Path) -> None:
     assert (await disk.run("info block spare")).startswith(f"spare: {tmp_path}/spare.img (file, read-only)\n")
 
