@@ -123,14 +123,16 @@ async def get_page(port: int) -> bytes:
     return answer
 
 
-async def connect_often(directory: Path, count: int) -> str:
-    """What netbench says of so many connections one after the other, and of 1,000 at a time."""
+async def connect_often(directory: Path, thousands: int) -> str:
+    """What netbench says of each thousand of connections one after the other, and of 1,000 at a time."""
     from benchmarks.net_server import NetServer
 
     with NetServer() as server:
         async with run(networked(directory)) as guest:
             await guest.expect(r"shell: eth0 is up")
-            said = await guest.shell(f"netbench connect 10.0.2.2 {server.port} {count}")
+            said = ""
+            for _ in range(thousands):
+                said += await guest.shell(f"netbench connect 10.0.2.2 {server.port} 1000")
             said += await guest.shell(f"netbench concurrent 10.0.2.2 {server.port} 1000")
             await guest.send("exit\n")
             assert await guest.wait() == 0
@@ -178,7 +180,7 @@ needs_netbench = pytest.mark.skipif(not programs.have_compiler(), reason=f"{prog
 
 @needs_netbench
 async def test_1000_short_connections_and_1000_at_a_time_are_all_served(tmp_path: Path) -> None:
-    said = await connect_often(tmp_path, 1000)
+    said = await connect_often(tmp_path, 1)
 
     assert "netbench: connect count=1000 failed=0 " in said
     assert "netbench: concurrent count=1000 failed=0 " in said
@@ -187,6 +189,6 @@ async def test_1000_short_connections_and_1000_at_a_time_are_all_served(tmp_path
 @needs_netbench
 @pytest.mark.soak
 async def test_10000_short_connections_are_all_served(tmp_path: Path) -> None:
-    said = await connect_often(tmp_path, 10_000)
+    said = await connect_often(tmp_path, 10)
 
-    assert "netbench: connect count=10000 failed=0 " in said
+    assert said.count("netbench: connect count=1000 failed=0 ") == 10
