@@ -114,7 +114,7 @@ append = "console=ttyS0 quiet session={session}"
 
 [[chardev]]
 id = "console"
-backend = "memory"
+backend = "test-memory"
 """
     ]
     for number, disk in enumerate(disks):

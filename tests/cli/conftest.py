@@ -28,12 +28,20 @@ class Result:
     errors: str
 
 
+@pytest.fixture(autouse=True)
+def signals() -> Iterator[None]:
+    """What the program leaves ignored when it ends is not left to later tests, and to the programs that they start."""
+    handlers = [signal.getsignal(number) for number in SIGNALS]
+    yield
+    for number, handler in zip(SIGNALS, handlers, strict=True):
+        signal.signal(number, handler)
+
+
 @pytest.fixture
 def asyncemu(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> Iterator[Callable[..., Result]]:
     """``asyncemu("check", "vm.toml")`` runs the program in ``tmp_path``."""
-    handlers = [signal.getsignal(number) for number in SIGNALS]
     log_handlers = list(logging.root.handlers)
     interval = sys.getswitchinterval()
     monkeypatch.chdir(tmp_path)
@@ -54,8 +62,6 @@ def asyncemu(
         return Result(status, output, errors)
 
     yield run
-    for number, handler in zip(SIGNALS, handlers, strict=True):
-        signal.signal(number, handler)
     logging.root.handlers[:] = log_handlers
     logging.getLogger("asyncemu.chardev").setLevel(logging.NOTSET)
     sys.setswitchinterval(interval)
